@@ -1,0 +1,255 @@
+"""What a run (or any other job) is on disk, and the only code that reads and writes it.
+
+    job.json          what is to be done: kind, arguments, device, who, when
+    config.yaml       a training's complete configuration, as the person gave it and as it was resolved
+    plan.json         what became of each key
+    environment.json  git commit, packages, machine, threads, seeds, dataset digest
+    changes.patch     the uncommitted diff itself
+    events.jsonl      append-only: states, metrics, resources, checkpoints, notes, the outcome
+    control.jsonl     append-only: what people asked of the running job (stop, discard, save)
+    checkpoints/      best.pt, latest.pt and their manifests
+    evaluation/SPLIT/ predictions.parquet, metrics.json
+    log.txt           all that the child printed
+    .lock             held by the supervisor for as long as it lives
+
+An event is one JSON object a line: `{"run", "kind", "t" (seconds since 1970, UTC), "attempt", …}`. Journals only
+ever gain fields; the meaning of one never changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from trugrade_core.errors import TrainingError, UsageError
+from trugrade_core.workspace import Workspace, append_lines, locked, now, read_json, write_json
+
+State = Literal["queued", "running", "stopped", "finished", "failed", "crashed", "discarded"]
+LIVE: tuple[State, ...] = ("queued", "running")
+Command = Literal["stop", "discard", "save"]
+
+EVENT_KINDS = (
+    "state",  # state, reason; failed and crashed also failure (its class) and what_to_do
+    "progress",  # done, total, unit, text
+    "metrics",  # step, epoch, values {name: number}
+    "resources",  # values {name: number or null}
+    "validation",  # step, epoch, file: curves and confusion of that validation
+    "checkpoint",  # name, step, epoch, digest, bytes, metric
+    "adapted",  # key, asked, used, reason: found out at start (batch size by probe, …)
+    "note",  # text
+    "resumed",  # from_step: opens a new attempt
+    "result",  # values: what the job came to, any JSON
+)
+Progress = Callable[[int, int, str], None]
+"""How long work says where it is: (done, total, what)."""
+
+GRACE_S = 30.0
+"""How long a queued job may be without a supervisor before readers call it crashed."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """A job's state as any reader sees it. `t` is when it was entered, seconds since 1970."""
+
+    state: State
+    reason: str = ""
+    failure: str = ""
+    what_to_do: str = ""
+    t: float = 0.0
+
+    @property
+    def live(self) -> bool:
+        return self.state in LIVE
+
+
+def new_id() -> str:
+    return f"{now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    path: Path
+
+    # --- making and finding ------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, parent: Path, job: dict[str, Any]) -> RunFolder:
+        """A new folder under `parent` (a workspace's runs or jobs) with its job.json, in state queued."""
+        while True:
+            path = parent / new_id()
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            break
+        write_json(path / "job.json", {"id": path.name, "created": now().isoformat(), **job})
+        run = cls(path)
+        run.append("state", state="queued", reason="", sync=True)
+        return run
+
+    @classmethod
+    def find(cls, workspace: Workspace, name: str, *, jobs: bool = False) -> RunFolder:
+        """By id, unique prefix or `latest`, among runs (and jobs too when `jobs`)."""
+        parents = [workspace.runs, workspace.jobs] if jobs else [workspace.runs]
+        known = sorted((p for parent in parents for p in list_ids(parent)), key=lambda p: p.name)
+        if name == "latest" and known:
+            return cls(known[-1])
+        hits = [p for p in known if p.name == name] or [p for p in known if name and p.name.startswith(name)]
+        if len(hits) == 1:
+            return cls(hits[0])
+        word = "job" if jobs else "run"
+        if hits:
+            raise UsageError(f"'{name}' fits {len(hits)} {word}s: " + ", ".join(p.name for p in hits[:5]),
+                             what_to_do="Give more of the id.")  # fmt: skip
+        raise TrainingError(
+            f"no {word} '{name}' in this workspace",
+            where=str(workspace.root),
+            code="training.not_found",
+            what_to_do="See: trugrade run list",
+        )
+
+    # --- facts -------------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    def job(self) -> dict[str, Any]:
+        """The job's specification. Raises TrainingError when the folder is half-written or gone."""
+        try:
+            found = read_json(self.path / "job.json")
+        except FileNotFoundError as e:
+            raise TrainingError(
+                "has no job.json: the folder is half-written or was removed",
+                where=str(self.path),
+                code="training.half_written",
+                what_to_do="Move the folder away; its other files are left as they are.",
+            ) from e
+        assert isinstance(found, dict)  # noqa: S101
+        return found
+
+    # --- events ------------------------------------------------------------------------------------------------
+
+    def append(self, kind: str, *, sync: bool = False, attempt: int | None = None, **fields: Any) -> None:
+        """Write one event. `sync` for what must survive a power cut (states, ends of epochs)."""
+        assert kind in EVENT_KINDS, kind  # noqa: S101
+        event = {"run": self.id, "kind": kind, "t": round(time.time(), 4), **fields}
+        event["attempt"] = self.attempt() if attempt is None else attempt
+        append_lines(self.path / "events.jsonl", [json.dumps(event, ensure_ascii=False).encode()], sync=sync)
+
+    def events(self, *, start: int = 0) -> Iterator[dict[str, Any]]:
+        """Every complete event from byte `start` on; a torn line is skipped."""
+        for _, event in self.follow(start):
+            yield event
+
+    def follow(self, start: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(offset after the event, event) for every complete line from byte `start` on."""
+        try:
+            with (self.path / "events.jsonl").open("rb") as f:
+                f.seek(start)
+                for line in f:
+                    start += len(line)
+                    if not line.endswith(b"\n"):
+                        return
+                    try:
+                        event = json.loads(line)
+                    except ValueError:
+                        continue
+                    if isinstance(event, dict) and "kind" in event:
+                        yield start, event
+        except FileNotFoundError:
+            return
+
+    def attempt(self) -> int:
+        """1 for the first start; one more for each resume."""
+        return 1 + sum(1 for event in self.events() if event["kind"] == "resumed")
+
+    def results(self) -> dict[str, Any]:
+        """The last `result` event's values, or {}."""
+        found: dict[str, Any] = {}
+        for event in self.events():
+            if event["kind"] == "result":
+                found = event["values"]
+        return found
+
+    # --- state -------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """The last state written; a live one whose supervisor is gone reads `crashed`."""
+        last: dict[str, Any] = {}
+        for event in self.events():
+            if event["kind"] == "state":
+                last = event
+        if not last:
+            return Status("crashed", "the run folder has no readable events")
+        found = Status(
+            last["state"], last.get("reason", ""), last.get("failure", ""), last.get("what_to_do", ""), last["t"]
+        )
+        if not found.live or self.supervised():
+            return found
+        if found.state == "queued" and time.time() - found.t < GRACE_S:
+            return found
+        return Status("crashed", f"the process ended while {found.state}{self._log_end()}", "killed",
+                      "Resume it: trugrade run resume " + self.id, found.t)  # fmt: skip
+
+    def _log_end(self) -> str:
+        try:
+            lines = self.log.read_bytes()[-2000:].decode(errors="replace").strip().splitlines()
+        except FileNotFoundError:
+            return ""
+        return f"; the log ends: {lines[-1][:200]}" if lines else ""
+
+    def supervised(self) -> bool:
+        """Whether a living supervisor holds this folder's lock."""
+        if not (self.path / ".lock").exists():
+            return False
+        with locked(self.path / ".lock", wait=False, shared=True) as held:
+            return held is None
+
+    # --- control -----------------------------------------------------------------------------------------------
+
+    def ask(self, command: Command, who: str = "") -> None:
+        line = json.dumps({"command": command, "t": time.time(), "who": who, "attempt": self.attempt()})
+        append_lines(self.path / "control.jsonl", [line.encode()], sync=True)
+
+    def asked(self, since: int = 0) -> tuple[int, list[Command]]:
+        """(new offset, commands written after byte `since`)."""
+        path = self.path / "control.jsonl"
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            return since, []
+        if size <= since:
+            return since, []
+        with path.open("rb") as f:
+            f.seek(since)
+            data = f.read()
+        end = data.rfind(b"\n") + 1
+        return since + end, [json.loads(line)["command"] for line in data[:end].splitlines() if line.strip()]
+
+
+ID_RULE = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+
+
+def list_ids(parent: Path) -> list[Path]:
+    """Every run folder under `parent`, oldest first."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(parent) if ID_RULE.fullmatch(entry.name))
+    except FileNotFoundError:
+        return []
+    return [parent / name for name in names]

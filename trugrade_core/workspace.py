@@ -1,0 +1,238 @@
+"""The workspace: one movable folder that holds everything, and the only code that knows where things lie in it.
+
+datasets/NAME/        samples and annotation log; versions/V/ immutable snapshots
+images/ab/abcd….jpg   image bytes exactly as given, by sha256
+thumbnails/           a cache
+runs/RUN_ID/          everything of a training run
+jobs/JOB_ID/          everything of another job (import, evaluation, export, …)
+exports/NAME/         artifact, manifest, parity report
+catalog.duckdb        an index made from the above
+trash/                what was removed, first
+workspace.json        format number and when it was made
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from trugrade_core.errors import UsageError, WorkspaceError
+
+FORMAT = 1
+ENVIRONMENT = "TRUGRADE_WORKSPACE"
+NAME_RULE = re.compile(r"[^\W_](?:[\w.\- ]{0,78}[\w\-])?", re.UNICODE)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+# --- writing files so that a reader never sees half of one ------------------------------------------------------
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Temporary file beside it, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
+    try:
+        with temp.open("wb") as f:
+            f.write(data.encode() if isinstance(data, str) else data)
+            f.flush()
+            os.fsync(f.fileno())
+        temp.replace(path)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Raises FileNotFoundError, or WorkspaceError naming the file when it is not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as e:
+        raise WorkspaceError(
+            f"not valid JSON ({e})", where=str(path), what_to_do="Restore the file from a copy, or remove it."
+        ) from e
+
+
+def sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def append_lines(path: Path, lines: list[bytes], *, sync: bool) -> None:
+    """Append complete lines in one write. A line torn by a kill is closed first, so it stays alone."""
+    if not lines:
+        return
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        end = os.lseek(fd, 0, os.SEEK_END)
+        torn = end > 0 and os.pread(fd, 1, end - 1) != b"\n"
+        data = (b"\n" if torn else b"") + b"".join(line + b"\n" for line in lines)
+        while data:
+            data = data[os.write(fd, data) :]
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[IO[bytes] | None]:
+    """Hold `path` under flock; yields None when `wait` is False and somebody else has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as f:
+        how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+        try:
+            fcntl.flock(f, how)
+        except BlockingIOError:
+            yield None
+            return
+        yield f
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def check_name(name: str, what: str) -> str:
+    """A name that is also a folder: letters and digits of any script, space, dot, dash, underscore; 80 at most."""
+    if not NAME_RULE.fullmatch(name):
+        raise UsageError(
+            f"'{name[:100]}' cannot be the name of a {what}",
+            what_to_do="Use up to 80 letters, digits, spaces, dots, dashes or underscores, starting with a letter or digit.",
+        )
+    return name
+
+
+# --- the folder -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Workspace:
+    root: Path
+
+    @classmethod
+    def open(cls, root: str | Path | None = None, *, create: bool = True) -> Workspace:
+        """The workspace at `root`, else at $TRUGRADE_WORKSPACE, else ./workspace; made when it is not there.
+
+        Raises WorkspaceError when the folder belongs to a newer version, is something else, or cannot be written.
+        """
+        path = Path(root or os.environ.get(ENVIRONMENT) or "workspace").expanduser().absolute()
+        mark = path / "workspace.json"
+        if mark.exists():
+            cls(path)._check_format(read_json(mark))
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise WorkspaceError(
+                "is not a TruGrade workspace",
+                where=str(path),
+                what_to_do="Choose an empty or new folder with -w FOLDER or TRUGRADE_WORKSPACE.",
+            )
+        elif not create:
+            raise WorkspaceError("no workspace here yet", where=str(path), what_to_do="Run: trugrade demo")
+        else:
+            try:
+                write_json(mark, {"format": FORMAT, "created": now().isoformat()})
+            except OSError as e:
+                raise WorkspaceError(
+                    f"cannot be written ({e.strerror})",
+                    where=str(path),
+                    what_to_do="Choose a folder you may write to with -w FOLDER or TRUGRADE_WORKSPACE.",
+                ) from e
+        return cls(path)
+
+    def _check_format(self, mark: dict[str, Any]) -> None:
+        found = mark.get("format")
+        if not isinstance(found, int) or found < 1:
+            raise WorkspaceError(
+                f"has no usable format number ({found!r})",
+                where=str(self.root / "workspace.json"),
+                what_to_do="Restore workspace.json from a copy.",
+            )
+        if found > FORMAT:
+            raise WorkspaceError(
+                f"was made by a newer TruGrade (format {found}; this one reads up to {FORMAT})",
+                where=str(self.root),
+                what_to_do="Update TruGrade, or choose another workspace with -w FOLDER.",
+            )
+        if found < FORMAT:
+            migrate(self.root, found)
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
+
+    @property
+    def exports(self) -> Path:
+        return self.root / "exports"
+
+    @property
+    def thumbnails(self) -> Path:
+        return self.root / "thumbnails"
+
+    @property
+    def catalog(self) -> Path:
+        return self.root / "catalog.duckdb"
+
+    @property
+    def locks(self) -> Path:
+        return self.root / ".locks"
+
+    def image(self, sha256: str, suffix: str) -> Path:
+        """Where the bytes of an image lie. `suffix` includes the dot."""
+        return self.root / "images" / sha256[:2] / f"{sha256}{suffix}"
+
+    def find_image(self, sha256: str) -> Path | None:
+        """The stored image of that digest, whatever its suffix; None for anything but a known sha256."""
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            return None
+        folder = self.root / "images" / sha256[:2]
+        return next(iter(sorted(folder.glob(f"{sha256}.*"))), None) if folder.is_dir() else None
+
+    def to_trash(self, path: Path) -> Path:
+        """Move a file or folder of this workspace to trash/, where it stays until a person empties it."""
+        target = self.root / "trash" / f"{now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}" / path.relative_to(self.root)
+        target.parent.mkdir(parents=True)
+        path.rename(target)
+        return target
+
+
+MIGRATIONS: dict[int, Any] = {}
+"""{format: function(root) that lifts a workspace from it to the next}."""
+
+
+def migrate(root: Path, found: int) -> None:
+    """Lift an older workspace step by step, after copying its small files (all but images) beside it."""
+    backup = root.with_name(f"{root.name}.format{found}-{now():%Y%m%d-%H%M%S}")
+    shutil.copytree(root, backup, ignore=shutil.ignore_patterns("images", "thumbnails", "*.tmp"), symlinks=True)
+    for number in range(found, FORMAT):
+        MIGRATIONS[number](root)
+        write_json(root / "workspace.json", {"format": number + 1, "migrated": now().isoformat()})
