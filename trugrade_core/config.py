@@ -245,9 +245,9 @@ def parse_config(mapping: Mapping[str, Any], *, where: str = "") -> RunConfig:
     try:
         return RunConfig.model_validate(mapping)
     except ValidationError as e:
-        problems = [_problem(error) for error in e.errors()]
+        problems = _merge_unions([_problem(error) for error in e.errors()])
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise ConfigError(f"the configuration has {count}:", problems=_merge_unions(problems), where=where) from e
+        raise ConfigError(f"the configuration has {count}:", problems=problems, where=where) from e
 
 
 def _problem(error: Any) -> dict[str, str]:

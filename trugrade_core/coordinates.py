@@ -95,3 +95,34 @@ def exif_transpose_box(xyxy: ArrayLike, width: int, height: int, orientation: in
         8: (y0, w - x1, y1, w - x0),
     }
     return np.stack(turned[orientation], axis=-1)
+
+
+MID_SIDE_FILL = 0.75
+"""An outline that fills this share of its bounding box is a (tilted) rectangle to `mid_side_box`."""
+
+
+def mid_side_box(outline: ArrayLike) -> Array:
+    """The box of an outline (N, 2), xyxy: for a card-like shape where its sides lie half-way along, not where its
+    corners reach.
+
+    A tilted card's bounding box is wider than the card (6 px a side at 600 dpi for a quarter of a degree), while
+    margins are measured at mid-side and people draw boxes so. Hence left and right are the outline's crossings of
+    the bounding box's middle row, top and bottom those of its middle column. A shape that fills less than
+    MID_SIDE_FILL of its bounding box (a scratch, an L) has no such sides: its bounding box is returned.
+    """
+    points = _f(outline)
+    low, high = points.min(axis=0), points.max(axis=0)
+    box = np.concatenate([low, high])
+    following = np.roll(points, -1, axis=0)
+    area = abs((points[:, 0] * following[:, 1] - following[:, 0] * points[:, 1]).sum()) / 2
+    if area < MID_SIDE_FILL * (high - low).prod():
+        return box
+    for axis in (0, 1):
+        other = 1 - axis
+        middle = (low[other] + high[other]) / 2
+        a, b = points[:, other], following[:, other]
+        crossing = (np.minimum(a, b) <= middle) & (middle <= np.maximum(a, b)) & (a != b)
+        share = (middle - a[crossing]) / (b[crossing] - a[crossing])
+        at = points[crossing, axis] + share * (following[crossing, axis] - points[crossing, axis])
+        box[axis], box[axis + 2] = at.min(), at.max()
+    return box

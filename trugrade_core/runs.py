@@ -54,6 +54,17 @@ GRACE_S = 30.0
 """How long a queued job may be without a supervisor before readers call it crashed."""
 
 
+def encode_event(run: str, kind: str, attempt: int, fields: dict[str, Any]) -> bytes:
+    """One line of a journal, without its newline. Every writer uses this: readers look for `_mark(kind)`."""
+    assert kind in EVENT_KINDS, kind  # noqa: S101
+    event = {"run": run, "kind": kind, "t": round(time.time(), 4), "attempt": attempt, **fields}
+    return json.dumps(event, ensure_ascii=False).encode()
+
+
+def _mark(kind: str) -> bytes:
+    return f'"kind": "{kind}", "t": '.encode()
+
+
 @dataclass(frozen=True)
 class Status:
     """A job's state as any reader sees it. `t` is when it was entered, seconds since 1970."""
@@ -81,7 +92,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path, job: dict[str, Any]) -> RunFolder:
-        """A new folder under `parent` (a workspace's runs or jobs) with its job.json, in state queued."""
+        """A new folder under `parent` (a workspace's runs or jobs) with its job.json; `queue` it when it is complete."""
         while True:
             path = parent / new_id()
             try:
@@ -90,9 +101,7 @@ class RunFolder:
                 continue
             break
         write_json(path / "job.json", {"id": path.name, "created": now().isoformat(), **job})
-        run = cls(path)
-        run.append("state", state="queued", reason="", sync=True)
-        return run
+        return cls(path)
 
     @classmethod
     def find(cls, workspace: Workspace, name: str, *, jobs: bool = False) -> RunFolder:
@@ -104,9 +113,9 @@ class RunFolder:
         hits = [p for p in known if p.name == name] or [p for p in known if name and p.name.startswith(name)]
         if len(hits) == 1:
             return cls(hits[0])
-        word = "job" if jobs else "run"
+        word = "run or job" if jobs else "run"
         if hits:
-            raise UsageError(f"'{name}' fits {len(hits)} {word}s: " + ", ".join(p.name for p in hits[:5]),
+            raise UsageError(f"'{name}' fits {len(hits)} of them: " + ", ".join(p.name for p in hits[:5]),
                              what_to_do="Give more of the id.")  # fmt: skip
         raise TrainingError(
             f"no {word} '{name}' in this workspace",
@@ -129,6 +138,10 @@ class RunFolder:
     def log(self) -> Path:
         return self.path / "log.txt"
 
+    def queue(self, reason: str = "") -> None:
+        """Enter state queued: from here on the folder is a job that a supervisor may take."""
+        self.append("state", state="queued", reason=reason, sync=True)
+
     def job(self) -> dict[str, Any]:
         """The job's specification. Raises TrainingError when the folder is half-written or gone."""
         try:
@@ -147,10 +160,8 @@ class RunFolder:
 
     def append(self, kind: str, *, sync: bool = False, attempt: int | None = None, **fields: Any) -> None:
         """Write one event. `sync` for what must survive a power cut (states, ends of epochs)."""
-        assert kind in EVENT_KINDS, kind  # noqa: S101
-        event = {"run": self.id, "kind": kind, "t": round(time.time(), 4), **fields}
-        event["attempt"] = self.attempt() if attempt is None else attempt
-        append_lines(self.path / "events.jsonl", [json.dumps(event, ensure_ascii=False).encode()], sync=sync)
+        line = encode_event(self.id, kind, self.attempt() if attempt is None else attempt, fields)
+        append_lines(self.path / "events.jsonl", [line], sync=sync)
 
     def events(self, *, start: int = 0) -> Iterator[dict[str, Any]]:
         """Every complete event from byte `start` on; a torn line is skipped."""
@@ -177,24 +188,43 @@ class RunFolder:
 
     def attempt(self) -> int:
         """1 for the first start; one more for each resume."""
-        return 1 + sum(1 for event in self.events() if event["kind"] == "resumed")
+        return 1 + self._journal().count(_mark("resumed"))
+
+    def last(self, kind: str) -> dict[str, Any]:
+        """The last complete event of a kind, or {}; quick on long journals."""
+        data = self._journal()
+        end = len(data)
+        while (found := data.rfind(_mark(kind), 0, end)) >= 0:
+            start = data.rfind(b"\n", 0, found) + 1
+            stop = data.find(b"\n", found)
+            end = start
+            if stop < 0:
+                continue
+            try:
+                event = json.loads(data[start:stop])
+            except ValueError:
+                continue
+            if event.get("kind") == kind:
+                assert isinstance(event, dict)  # noqa: S101
+                return event
+        return {}
+
+    def _journal(self) -> bytes:
+        try:
+            return (self.path / "events.jsonl").read_bytes()
+        except FileNotFoundError:
+            return b""
 
     def results(self) -> dict[str, Any]:
         """The last `result` event's values, or {}."""
-        found: dict[str, Any] = {}
-        for event in self.events():
-            if event["kind"] == "result":
-                found = event["values"]
+        found: dict[str, Any] = self.last("result").get("values", {})
         return found
 
     # --- state -------------------------------------------------------------------------------------------------
 
     def status(self) -> Status:
         """The last state written; a live one whose supervisor is gone reads `crashed`."""
-        last: dict[str, Any] = {}
-        for event in self.events():
-            if event["kind"] == "state":
-                last = event
+        last = self.last("state")
         if not last:
             return Status("crashed", "the run folder has no readable events")
         found = Status(

@@ -227,11 +227,16 @@ class Preprocess(Record):
 class Predictor(Protocol):
     """Images in, schema values out: a torch checkpoint and an exported artifact both are one."""
 
-    name: str
-    digest: str
-    classes: Sequence[str]
-    preprocess: Preprocess
-    threshold: float
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def classes(self) -> Sequence[str]: ...
+    @property
+    def preprocess(self) -> Preprocess: ...
+    @property
+    def threshold(self) -> float: ...
 
     def predict(
         self, images: Sequence[Image], names: Sequence[str], threshold: float | None = None

@@ -1,0 +1,173 @@
+"""Curves of one run or of several: losses, metrics, learning rate, and what a validation drew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from app import charts, look, state
+from trugrade_core.monitor.reading import Curve
+from trugrade_core.runs import RunFolder
+from trugrade_core.workspace import Workspace
+
+DASHES = ("solid", "dash", "dot", "dashdot")
+NOT_CURVES = ("time/",)
+
+
+def of_runs(folders: Sequence[RunFolder]) -> dict[str, dict[str, Curve]]:
+    """{run id: {metric: columns}}."""
+    return {folder.id: state.journal(folder).curves() for folder in folders}
+
+
+def names(found: Mapping[str, Mapping[str, Curve]]) -> list[str]:
+    """Every metric that a run has, without what is shown elsewhere."""
+    every = {name for curves in found.values() for name in curves if not name.startswith(NOT_CURVES)}
+    return sorted(every, key=lambda name: (name.rpartition("/")[2] != "loss", name))
+
+
+def draw(
+    ws: Workspace,
+    found: Mapping[str, Mapping[str, Curve]],
+    wanted: Sequence[str],
+    title: str,
+    *,
+    key: str,
+    corner: str,
+    log: bool,
+) -> None:
+    """One chart of the metrics `wanted`. A run keeps its colour; several metrics of one run differ by colour instead."""
+    unit = look.metric_words(wanted[0])[1]
+    fig = charts.figure(title, x="step", y=unit)
+    several = len(found) > 1
+    used: list[str] = []
+    for run_id, curves in found.items():
+        own = charts.run_color(ws, run_id)
+        for n, name in enumerate(name for name in wanted if name in curves):
+            words = look.metric_words(name)[0]
+            place = charts.PALETTE.index(own) if own in charts.PALETTE else 0
+            color = own if several or n == 0 else charts.PALETTE[(place + n) % len(charts.PALETTE)]
+            charts.line(
+                fig,
+                curves[name]["step"],
+                curves[name]["value"],
+                name=f"{run_id[-4:]} {words}" if several else words,
+                color=color,
+                unit=unit,
+                dash=DASHES[used.count(color) % len(DASHES)],
+                marks=name.startswith("val/"),
+            )
+            used.append(color)
+    last = max((curve["step"][-1] for curves in found.values() for curve in curves.values() if curve["step"]), default=1)
+    fig.update_xaxes(range=[0, last * 1.01])  # the same for every chart of the page
+    fig.update_yaxes(type="log" if log else "linear")
+    charts.show(fig, key=key, alt=f"{title} by step", corner=corner)
+
+
+def rows(found: Mapping[str, Mapping[str, Curve]]) -> dict[str, list[Any]]:
+    """All points of all curves as columns."""
+    table: dict[str, list[Any]] = {"run": [], "metric": [], "step": [], "epoch": [], "value": []}
+    for run_id, curves in found.items():
+        for name, curve in curves.items():
+            table["run"] += [run_id] * len(curve["step"])
+            table["metric"] += [name] * len(curve["step"])
+            table["step"] += curve["step"]
+            table["epoch"] += curve["epoch"]
+            table["value"] += curve["value"]
+    return table
+
+
+def validation(report: Mapping[str, Any], *, key: str) -> None:
+    """Precision-recall, F1 by threshold and confusion, of a validation or an evaluation."""
+    left, middle, right = st.columns(3)
+    with left:
+        fig = charts.figure("Precision and recall", x="recall", y="precision")
+        for n, (name, curve) in enumerate(_by_class(report["precision_recall"]).items()):
+            charts.line(fig, curve["recall"], curve["precision"], name=name, color=charts.PALETTE[n % 10])
+        fig.update_layout(hovermode="closest")
+        fig.update_xaxes(range=[0, 1.02])
+        fig.update_yaxes(range=[0, 1.02])
+        charts.show(fig, key=f"{key}-pr", alt="precision by recall")
+    with middle:
+        fig = charts.figure("F1 by score threshold", x="score threshold", y="")
+        found = report["f1_by_threshold"]
+        for n, name in enumerate(("f1", "precision", "recall")):
+            charts.line(fig, found["threshold"], found[name], name=look.METRICS.get(name, (name, ""))[0], color=charts.PALETTE[n])
+        if report.get("threshold") is not None:
+            fig.add_vline(x=report["threshold"], line_width=1, line_dash="dot", line_color="#7f8c96")
+        charts.show(fig, key=f"{key}-f1", alt="F1, precision and recall by score threshold")
+    with right:
+        confusion(report["confusion"], list(report["classes"]), key=f"{key}-confusion")
+
+
+def _by_class(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {"all": found} if "recall" in found else dict(found)
+
+
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, key: str) -> None:
+    """Rows are the true class, columns the found one; the last is background."""
+    # The stored table has background first (id 0); people look for it last.
+    order = [*range(1, len(classes) + 1), 0]
+    words = [*classes, "background"]
+    table = [[counts[row][column] for column in order] for row in order]
+    fig = charts.figure("Confusion", x="found", y="true")
+    fig.add_heatmap(
+        z=table,
+        x=words,
+        y=words,
+        colorscale=[[0, "rgba(37,150,170,0.05)"], [1, "rgba(37,150,170,0.85)"]],
+        showscale=False,
+        text=table,
+        texttemplate="%{text}",
+        hovertemplate="true %{y}, found %{x}: %{z}<extra></extra>",
+        xgap=2,
+        ygap=2,
+    )
+    fig.update_layout(hovermode="closest")
+    fig.update_yaxes(autorange="reversed")
+    charts.show(fig, key=key, alt="confusion of true and found classes")
+
+
+RESOURCES = (
+    ("Processor", "% of one core", 1.0, ("cpu_run_percent",)),
+    ("Memory", "GB", 1e9, ("memory_run_bytes", "memory_machine_used_bytes")),
+    ("Disk", "MB/s", 1e6, ("disk_run_read_bytes_per_s", "disk_run_write_bytes_per_s")),
+    ("Network, whole machine", "MB/s", 1e6, ("network_machine_received_bytes_per_s", "network_machine_sent_bytes_per_s")),
+    ("GPU", "%", 1.0, ("gpu_percent",)),
+    ("GPU memory", "GB", 1e9, ("gpu_memory_used_bytes", "gpu_memory_run_bytes")),
+)
+"""(title, unit, divided by, names in a `resources` event)."""
+
+
+def resources(folder: RunFolder, *, corner: str, no_gpu: str) -> None:
+    """What the run used of the machine, each second."""
+    points = state.journal(folder).resources
+    if not points:
+        look.empty("Nothing measured yet", "Processor, memory, disk, network and GPU are measured each second while a run goes.", icon="memory")
+        return
+    begin = points[0]["t"]
+    minutes = [(point["t"] - begin) / 60 for point in points]
+    missing = []
+    cells = st.columns(2)
+    drawn = 0
+    for title, unit, by, wanted in RESOURCES:
+        if all(point.get(name) is None for point in points for name in wanted):
+            missing.append(title)
+            continue
+        with cells[drawn % 2]:
+            drawn += 1
+            fig = charts.figure(title, x="minutes since the start", y=unit, height=220)
+            for n, name in enumerate(wanted):
+                values = [None if point.get(name) is None else point[name] / by for point in points]
+                charts.line(fig, minutes, values, name=_resource_words(name), color=charts.PALETTE[n], unit=unit)
+            fig.update_yaxes(rangemode="tozero")
+            charts.show(fig, key=f"resource-{wanted[0]}", alt=f"{title} over time", corner=corner)
+    if missing:
+        st.caption(f"{' and '.join(missing)}: not measured ({no_gpu or 'this machine does not say'}).")
+
+
+def _resource_words(name: str) -> str:
+    for end in ("_bytes_per_s", "_percent", "_bytes"):
+        name = name.removesuffix(end)
+    return name.replace("_", " ").replace("run", "this run").replace("machine", "whole machine")

@@ -1,0 +1,148 @@
+"""Bringing images and labels in: from this browser or from a folder of the machine, checked first, then as a job."""
+
+from __future__ import annotations
+
+import tempfile
+from html import escape
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from app import jobcard, look, state
+from trugrade_core.data.formats import FORMATS
+from trugrade_core.data.importing import ImportOptions
+from trugrade_core.errors import UsageError
+from trugrade_core.workflows import datasets
+from trugrade_core.workspace import Workspace
+
+ENDINGS = ["png", "jpg", "jpeg", "tif", "tiff", "webp", "bmp", "zip", "json", "txt", "xml", "csv", "yaml", "yml"]
+SHOWN = 200
+UPLOAD, FOLDER = "From this computer", "From a folder of the lab's machine"
+
+
+def show(ws: Workspace, dataset: str) -> None:
+    """The form; `dataset` is proposed as the one to add to."""
+    where = st.segmented_control(
+        "Where the images are", [UPLOAD, FOLDER], default=UPLOAD, required=True, key="import-where"
+    )
+    uploads: list[UploadedFile] = []
+    folder = ""
+    if where == UPLOAD:
+        uploads = st.file_uploader(
+            "Images, label files, or a .zip of a whole folder", type=ENDINGS, accept_multiple_files=True, key="import-files"
+        )
+    else:
+        folder = st.text_input(
+            "Folder, .zip, label file or CSV", key="import-folder", placeholder="/data/scans/box-12", help="A path on the machine that runs the lab."
+        )
+    names = state.dataset_names(ws)
+    name = st.selectbox(
+        "Dataset",
+        names,
+        index=names.index(dataset) if dataset in names else None,
+        accept_new_options=True,
+        placeholder="choose one, or type a new name",
+        key="import-dataset",
+    )
+    options = _options()
+    ready = bool(name and (uploads or folder))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        check = st.button("Check first", icon=":material/rule:", disabled=not ready, help="Reads everything, writes nothing.")
+        go = st.button("Import", type="primary", icon=":material/upload:", disabled=not ready)
+        if not ready:
+            st.caption("Choose images and a dataset.")
+    if check or go:
+        with look.errors("starting the import"):
+            source = _save(uploads) if uploads else Path(folder).expanduser()
+            job = datasets.start_import(
+                ws, source, str(name), options().model_copy(update={"dry_run": not go}), who=state.who()
+            )
+            state.keep(job=job.id)
+    if job_id := state.param("job"):
+        jobcard.show(job_id, done=report)
+
+
+def _options() -> Any:
+    """The folded settings; a function that makes ImportOptions of them, so that mistakes show when they are used."""
+    with st.expander("Labels, classes, cards, resolution", icon=":material/tune:"):
+        left, right = st.columns(2)
+        kind = left.selectbox(
+            "Format", ["auto", *FORMATS], key="import-format", help="auto looks at the files and says what it found."
+        )
+        dpi = right.number_input(
+            "Resolution  :small[:gray[dpi]]", min_value=1.0, value=None, placeholder="as the files say", key="import-dpi",
+            help="Scan resolution where the files do not say it. Without it nothing can be measured in mm.",
+        )  # fmt: skip
+        classes = left.text_input("Classes, in their order", key="import-classes", placeholder="outer_border, graphical_border")
+        pattern = right.text_input(
+            "Card id from file names", key="import-pattern", placeholder=r"(?P<card>\w+)_front",
+            help="A regular expression with a group 'card'. All images of a card go into the same split.",
+        )  # fmt: skip
+        mapping = left.text_area(
+            "Rename classes", key="import-map", placeholder="theirs=ours, one a line", height=68,
+            help="For one-class training from two-class labels: outer_border=border",
+        )  # fmt: skip
+        origin = right.segmented_control("Origin", ["real", "synthetic"], default="real", required=True, key="import-origin")
+
+    def made() -> ImportOptions:
+        return ImportOptions(
+            format=kind,
+            dpi=dpi,
+            classes=tuple(word.strip() for word in classes.split(",") if word.strip()) or None,
+            card_pattern=pattern or None,
+            mapping=dict(_pair(line) for line in mapping.splitlines() if line.strip()),
+            origin=origin,
+            who=state.who(),
+        )
+
+    return made
+
+
+def _pair(line: str) -> tuple[str, str]:
+    theirs, _, ours = line.partition("=")
+    if not theirs.strip() or not ours.strip():
+        raise UsageError(f"'{line}' is not theirs=ours", where="Rename classes", what_to_do="Write one pair a line.")
+    return theirs.strip(), ours.strip()
+
+
+def _save(uploads: list[UploadedFile]) -> Path:
+    """Write what the browser sent into a fresh folder; of two files of one name the later gets a number."""
+    folder = Path(tempfile.mkdtemp(prefix="trugrade-upload-"))
+    for upload in uploads:
+        name = PurePosixPath(upload.name.replace("\\", "/")).name or "unnamed"
+        path, n = folder / name, 1
+        while path.exists():
+            n += 1
+            path = folder / f"{Path(name).stem} ({n}){Path(name).suffix}"
+        path.write_bytes(upload.getbuffer())
+    only = list(folder.iterdir())
+    return only[0] if len(only) == 1 and only[0].suffix.lower() in (".zip", ".json", ".csv") else folder
+
+
+def report(found: dict[str, Any]) -> None:
+    """What an import took, or would take, and what it left out and why."""
+    dry = bool(found.get("dry_run"))
+    skipped = found["skipped"]
+    facts = [
+        ("would be taken" if dry else "taken", f"{found['taken']:,}", "files"),
+        ("new images", f"{found['images']:,}", "the rest are here already" if found["taken"] > found["images"] else ""),
+        ("new annotations", f"{found['annotations']:,}", ""),
+        ("left out", f"{len(skipped):,}", "with the reason below" if skipped else ""),
+        ("read as", escape(str(found["format"])), ""),
+    ]
+    st.html(look.facts(facts))
+    for note in found.get("notes", []):
+        st.caption(note)
+    if skipped:
+        with st.expander(f"Left out: {look.count(len(skipped), 'file')}", expanded=len(skipped) <= 20):
+            look.table(
+                ["file", "why"],
+                [[look.clip(row["file"]), escape(row["reason"])] for row in skipped[:SHOWN]],
+                key="import-skipped",
+            )
+            if len(skipped) > SHOWN:
+                st.caption(f"The first {SHOWN} of {len(skipped):,}; the job's folder holds them all.")
+    if not dry and found["taken"] and st.button("Look at the dataset", icon=":material/arrow_forward:", key="import-next"):
+        state.go("datasets", dataset=found["dataset"], view="browse", job="")

@@ -1,0 +1,213 @@
+"""What a page reads: the workspace, the address bar, and files through caches that follow their modification times.
+
+The URL is the state: `param` and `keep` carry dataset, run, sample and filter there, so that a link opens the same view.
+"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import streamlit as st
+
+from trugrade_core.config import RunConfig
+from trugrade_core.machine import Machine
+from trugrade_core.monitor.reading import Journal
+from trugrade_core.runs import RunFolder, Status, list_ids
+from trugrade_core.schema import Annotation, Sample
+from trugrade_core.workspace import Workspace, read_json
+
+MOST_KEPT = 20_000
+
+# --- workspace and address ----------------------------------------------------------------------------------------
+
+
+def workspace() -> Workspace:
+    """The one given as `streamlit run app/Home.py -- -w FOLDER`, else $TRUGRADE_WORKSPACE, else ./workspace."""
+    for word, value in zip(sys.argv, sys.argv[1:], strict=False):
+        if word in ("-w", "--workspace"):
+            return Workspace.open(value)
+    return Workspace.open()
+
+
+def who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no such user id, no environment
+        return ""
+
+
+def param(name: str, default: str = "") -> str:
+    """The URL's value, else the one this session used last, else `default`."""
+    return st.query_params.get(name) or st.session_state.get(f"param:{name}") or default
+
+
+def keep(**params: str) -> None:
+    """Write values to the URL and remember them for the next page; an empty one is taken out."""
+    for name, value in params.items():
+        st.session_state[f"param:{name}"] = value
+        if value and st.query_params.get(name) != value:
+            st.query_params[name] = value
+        elif not value and name in st.query_params:
+            del st.query_params[name]
+
+
+def go(page: str, **params: str) -> NoReturn:
+    """Open a page, by its file name in app/views."""
+    for name, value in params.items():
+        st.session_state[f"param:{name}"] = value
+    st.switch_page(f"views/{page}.py", query_params={k: v for k, v in params.items() if v})
+
+
+@st.cache_resource(ttl=300, show_spinner=False)
+def machine() -> Machine:
+    return Machine.here()
+
+
+# --- jobs and runs ------------------------------------------------------------------------------------------------
+
+
+@st.cache_resource(show_spinner=False)
+def _memory() -> tuple[threading.Lock, dict[Any, Any]]:
+    return threading.Lock(), {}
+
+
+def cached(key: Any, stamp: Any, make: Callable[[], Any]) -> Any:
+    """`make()`, kept for as long as `stamp` is the same; the newest few hundred are kept."""
+    lock, memory = _memory()
+    with lock:
+        found = memory.get(key)
+    if found is None or found[0] != stamp:
+        found = stamp, make()
+        with lock:
+            memory.pop(key, None)
+            memory[key] = found
+            while len(memory) > MOST_KEPT:
+                memory.pop(next(iter(memory)))
+    return found[1]
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+def runs(ws: Workspace) -> list[RunFolder]:
+    """Trainings, newest first."""
+    return [RunFolder(path) for path in reversed(list_ids(ws.runs))]
+
+
+def jobs(ws: Workspace, *kinds: str) -> list[RunFolder]:
+    """Other jobs, newest first; of these kinds, or all."""
+    found = [RunFolder(path) for path in reversed(list_ids(ws.jobs))]
+    return [folder for folder in found if job(folder).get("kind") in kinds] if kinds else found
+
+
+def job(folder: RunFolder) -> dict[str, Any]:
+    """job.json, or {} where the folder is half-written."""
+    path = folder.path / "job.json"
+    return cached(("job", str(path)), stamp(path), lambda: read_json(path) if path.exists() else {})
+
+
+def status(folder: RunFolder) -> Status:
+    """As RunFolder.status; a job that has ended is read again only when its journal changes."""
+    path = folder.path / "events.jsonl"
+    now = stamp(path)
+    found: Status = cached(("status", str(path)), now, folder.status)
+    if found.live and not folder.supervised():  # a supervisor may have gone without a word
+        _memory()[1].pop(("status", str(path)), None)
+        return folder.status()
+    return found
+
+
+def run_row(folder: RunFolder) -> dict[str, Any]:
+    """`overview.run_row`, made again when the run's journal or checkpoints change."""
+    from trugrade_core.workflows import overview
+
+    now = stamp(folder.path / "events.jsonl"), stamp(folder.checkpoints), status(folder).state
+    return cached(("row", str(folder.path)), now, lambda: overview.run_row(folder))
+
+
+def journal(folder: RunFolder) -> Journal:
+    """The run's events up to now; each call parses only what is new."""
+    found, own_lock = cached(("journal", str(folder.path)), None, lambda: (Journal(folder), threading.Lock()))
+    with own_lock:
+        found.refresh()
+    return found
+
+
+def live(ws: Workspace) -> list[tuple[RunFolder, Status]]:
+    """Every queued or running job and training, oldest first."""
+    folders = [RunFolder(path) for parent in (ws.runs, ws.jobs) for path in list_ids(parent)]
+    found = [(folder, status(folder)) for folder in sorted(folders, key=lambda f: f.id)]
+    return [(folder, now) for folder, now in found if now.live]
+
+
+# --- datasets -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A dataset as it is now, by sample id."""
+
+    name: str
+    classes: tuple[str, ...]
+    samples: dict[str, Sample]
+    annotations: dict[str, list[Annotation]]
+
+
+def dataset_rows(ws: Workspace) -> list[dict[str, Any]]:
+    """`overview.datasets`, made again when any dataset's files change."""
+    from trugrade_core.workflows import overview
+
+    files = [p for folder in sorted(ws.datasets.glob("*/")) for p in (*sorted(folder.iterdir()), folder / "versions")]
+    now = tuple((str(path), stamp(path)) for path in files)
+    return cached(("datasets", str(ws.root)), now, lambda: overview.datasets(ws))
+
+
+def dataset_names(ws: Workspace) -> list[str]:
+    from trugrade_core.data.store import list_datasets
+
+    return list_datasets(ws)
+
+
+def dataset(ws: Workspace, name: str) -> Loaded:
+    """Raises DatasetError when there is none of that name."""
+    from trugrade_core.data.store import Dataset
+
+    ds = Dataset.open(ws, name)
+    folder = ws.datasets / name
+    now = tuple((path.name, stamp(path)) for path in sorted(folder.iterdir()) if path.is_file())
+
+    def load() -> Loaded:
+        return Loaded(name, tuple(c.name for c in ds.classes), ds.samples(), ds.annotations())
+
+    return cached(("dataset", str(folder)), now, load)
+
+
+def all_versions(ws: Workspace) -> list[str]:
+    """NAME@VERSION of every version, the newest of each dataset first."""
+    return [f"{name}@{version}" for name in dataset_names(ws) for version in version_names(ws, name)]
+
+
+def plan(ws: Workspace, config: RunConfig, *, random_init: bool) -> dict[str, Any]:
+    """`training.plan` as JSON, made again when anything in it was changed."""
+    from trugrade_core.workflows import training
+
+    asked = config.model_dump_json(exclude_unset=True), random_init, stamp(ws.root / "weights")
+    return cached(("plan", str(ws.root)), asked, lambda: training.plan(ws, config, random_init=random_init).as_json())
+
+
+def version_names(ws: Workspace, name: str) -> list[str]:
+    """Newest first."""
+    from trugrade_core.data.store import Dataset
+
+    return [manifest.version for manifest in reversed(Dataset.open(ws, name).versions())]

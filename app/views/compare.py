@@ -1,0 +1,128 @@
+"""Compare: which is better, and why?"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from app import charts, curves, look, state
+from trugrade_core.runs import RunFolder
+from trugrade_core.tasks import TASKS
+from trugrade_core.workflows import overview
+from trugrade_core.workspace import Workspace
+
+MOST = 8
+LISTED = 200
+PROPOSED = ("train/loss", "val/loss", "lr")
+
+
+def main() -> None:
+    ws = state.workspace()
+    folders = [folder for folder in state.runs(ws)[:LISTED] if (folder.path / "config.yaml").exists()]
+    with look.head("Compare"):
+        pass
+    if len(folders) < 2:
+        look.empty("Nothing to compare yet", "Two trainings or more are laid side by side here.", icon="compare_arrows")
+        if st.button("Train a model", type="primary", icon=":material/tune:"):
+            state.go("train")
+        return
+    chosen = _choose(folders)
+    if len(chosen) < 2:
+        st.caption("Choose two runs or more.")
+        return
+    with look.errors("comparing"):
+        found = overview.compare(chosen)
+        datasets = {row["dataset"] for row in found["runs"]}
+        if len(datasets) > 1:
+            st.warning(
+                f"These runs stand on {len(datasets)} dataset versions ({', '.join(sorted(map(str, datasets)))}): their figures are not of the same cards.",
+                icon=":material/warning:",
+            )
+        _metrics(ws, found)
+        _curves(ws, chosen)
+        _differences(ws, found)
+
+
+def _choose(folders: list[RunFolder]) -> list[RunFolder]:
+    by_id = {folder.id: folder for folder in folders}
+    asked = [run for run in state.param("runs").split(",") if run in by_id]
+
+    def words(run: str) -> str:
+        return f"{run[-4:]} · {state.job(by_id[run]).get('title', run)} · {state.status(by_id[run]).state}"
+
+    chosen = st.multiselect(
+        "Runs", list(by_id), default=asked[:MOST] or list(by_id)[:2], format_func=words, max_selections=MOST, key="compare-runs"
+    )
+    state.keep(runs=",".join(chosen))
+    return [by_id[run] for run in chosen]
+
+
+def _head(ws: Workspace, row: dict[str, Any]) -> str:
+    dot = f'<span class="tg-dot" style="background:{charts.run_color(ws, row["run"])}"></span>'
+    return dot + look.link("monitor", escape(row["run"][-4:]), run=row["run"], title=row["run"])
+
+
+def _metrics(ws: Workspace, found: dict[str, Any]) -> None:
+    st.subheader("Best epoch, on validation")
+    rows = found["runs"]
+    task = TASKS.get(rows[0]["task"] or "")
+    main = task.main_metric if task else ""
+    table = [["", *(_head(ws, row) for row in rows)], ["state", *(look.badge(row["state"]) for row in rows)]]
+    table.append(["architecture", *(escape(row["architecture"] or "") for row in rows)])
+    table.append(["epoch", *("not known" if row["epoch"] is None else str(row["epoch"]) for row in rows)])
+    for name in sorted(found["metrics"], key=lambda name: (name != main, name)):
+        values = found["metrics"][name]
+        words, unit = look.metric_words(name)
+        best = _best(name, values)
+        cells = [
+            f"<b>{look.number(v, unit)}</b> {look.icon('arrow_upward' if False else 'check')}" if v == best and len(rows) > 1 else look.number(v, unit)
+            for v in values
+        ]
+        label = f"<b>{escape(words)}</b>" if name == main else escape(words)
+        table.append([label, *cells])
+    look.table([""] * (len(rows) + 1), table, key="compare-metrics")
+    st.caption("The mark is the better figure of this row; how sure that is, evaluations on held-out cards say.")
+
+
+def _best(name: str, values: list[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    if len(set(known)) < 2:
+        return None
+    return min(known) if "error" in name or "loss" in name else max(known)
+
+
+def _curves(ws: Workspace, chosen: list[RunFolder]) -> None:
+    st.subheader("Curves")
+    found = curves.of_runs(chosen)
+    names = curves.names(found)
+    if not names:
+        st.caption("None of these runs has a point yet.")
+        return
+    main = {f"val/{state.run_row(folder)['main_metric_name']}" for folder in chosen}
+    proposed = [name for name in (*PROPOSED[:2], *sorted(main), PROPOSED[2]) if name in names]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        wanted = st.multiselect(
+            "Metrics", names, default=proposed, format_func=lambda name: look.metric_words(name)[0], key="compare-metrics-chosen"
+        )
+        log = st.toggle("Log axis", key="compare-log")
+        charts.download(curves.rows(found), name="compare-curves", label="All points as CSV")
+    cells = st.columns(2, gap="medium")
+    for n, name in enumerate(wanted):
+        with cells[n % 2]:
+            curves.draw(ws, found, [name], look.metric_words(name)[0].capitalize(), key=f"compare-{name}", corner="", log=log)
+
+
+def _differences(ws: Workspace, found: dict[str, Any]) -> None:
+    st.subheader("What differs in the configuration")
+    if not found["differences"]:
+        st.caption("Nothing: these runs were given the same values.")
+        return
+    table = [["", *(_head(ws, row) for row in found["runs"])]]
+    for key, values in found["differences"].items():
+        table.append([f'<span class="tg-mono">{escape(key)}</span>', *(escape(str(v)) for v in values)])
+    look.table([""] * len(table[0]), table, key="compare-differences")
+
+
+main()

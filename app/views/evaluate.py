@@ -1,0 +1,210 @@
+"""Evaluate: how good is it, and where is it wrong?"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from app import charts, curves, judged, jobcard, look, state
+from trugrade_core.runs import RunFolder
+from trugrade_core.schema import SPLITS
+from trugrade_core.workflows import evaluating
+from trugrade_core.workspace import Workspace
+
+VIEWS = {"samples": "Samples, worst first", "sides": "Sides", "curves": "Curves", "errors": "Confusion and errors", "all": "All figures"}
+LISTED = 200
+
+
+def main() -> None:
+    ws = state.workspace()
+    folders = [folder for folder in state.runs(ws)[:LISTED] if any(folder.checkpoints.glob("*.pt")) or judged.splits(folder)]
+    with look.head("Evaluate") as right:
+        pass
+    if not folders:
+        look.empty("No model to judge yet", "A trained run is judged here on cards that it has never seen.", icon="fact_check")
+        if st.button("Train a model", type="primary", icon=":material/tune:"):
+            state.go("train")
+        return
+    with look.errors("opening the evaluation"):
+        folder, split = _choose(ws, folders)
+        done = judged.splits(folder)
+        sample = st.query_params.get("sample", "")
+        if split in done and sample:
+            judged.one(ws, folder, split, sample)
+            return
+        with right:
+            _actions(ws, folder, split, split in done)
+        if job := st.query_params.get("job"):
+            jobcard.show(job, done=lambda _: None)
+        if split in done:
+            _report(ws, folder, split)
+        else:
+            look.empty(f"Not judged on {split} yet", "Evaluating predicts every card of the split once and keeps the answers.", icon="rule")
+
+
+def _choose(ws: Workspace, folders: list[RunFolder]) -> tuple[RunFolder, str]:
+    by_id = {folder.id: folder for folder in folders}
+    asked = state.param("run")
+    if asked and asked not in by_id:
+        found = RunFolder.find(ws, asked)
+        by_id[found.id] = found
+        asked = found.id
+    left, right = st.columns([4, 2], vertical_alignment="bottom")
+    run = left.selectbox(
+        "Run", list(by_id), index=list(by_id).index(asked) if asked else 0, key=f"evaluate-run-{asked}",
+        format_func=lambda r: f"{r} · {state.job(by_id[r]).get('title', '')}",
+    )  # fmt: skip
+    known = state.param("split", "test")
+    split = right.segmented_control(
+        "Split", ["test", "val", "train"], default=known if known in SPLITS else "test", required=True, key="evaluate-split"
+    )
+    if run != asked and asked:
+        state.go("evaluate", run=run, split=split, sample="", job="")
+    state.keep(run=run, split=split)
+    return by_id[run], split
+
+
+def _actions(ws: Workspace, folder: RunFolder, split: str, done: bool) -> None:
+    again = st.button(
+        f"Evaluate again on {split}" if done else f"Evaluate on {split}", type="secondary" if done else "primary", icon=":material/fact_check:"
+    )
+    if again:
+        job = evaluating.start_evaluation(ws, folder.id, split=split, who=state.who())
+        state.go("evaluate", run=folder.id, split=split, job=job.id)
+    if done and st.button("Export", type="primary", icon=":material/deployed_code:"):
+        state.go("export", run=folder.id)
+
+
+# --- the report ---------------------------------------------------------------------------------------------------
+
+
+def _report(ws: Workspace, folder: RunFolder, split: str) -> None:
+    found = judged.evaluation(ws, folder, split)
+    _verdict(found)
+    asked = state.param("evaluate-view")
+    view = st.segmented_control(
+        "View", list(VIEWS), format_func=VIEWS.__getitem__, default=asked if asked in VIEWS else "samples", required=True,
+        label_visibility="collapsed", key="evaluate-view",
+    )  # fmt: skip
+    state.keep(**{"evaluate-view": view})
+    if view == "samples":
+        judged.grid(ws, folder, split, found)
+    elif view == "sides":
+        _sides(found)
+    elif view == "curves":
+        report = {**found["curves"], "threshold": found["predictor"]["threshold"], "classes": found["predictor"]["classes"]}
+        curves.validation(report | {"confusion": found["confusion"]["matrix"]}, key="evaluate")
+        _distribution(found)
+    elif view == "errors":
+        _errors(folder, split, found)
+    else:
+        _all(found)
+
+
+def _verdict(found: dict[str, Any]) -> None:
+    verdict, metrics, baseline = found["verdict"], found["metrics"], found["baseline"]
+    better = verdict["better"]
+    state_word = "finished" if better else "stopped" if better is None else "failed"
+    icon = look.icon("check_circle" if better else "warning")
+    shifted = found.get("verdict_shifted", {}).get("text", "")
+    st.html(
+        f'<div><span class="tg-state {state_word}">{icon} {escape(verdict["text"][:1].upper() + verdict["text"][1:])}</span> '
+        f'<span class="tg-soft">on {found["counted"]["cards"]:,} cards of {escape(found["dataset"])}, {escape(found["split"])}; '
+        f"on the shifted copy: {escape(shifted)}</span></div>"
+    )
+    names = ["side_error_mm", "side_error_mm_p95", "side_error_mm_shifted", "card_accuracy", "box_map", "f1"]
+    if metrics["side_error_mm"]["value"] is None:
+        names = ["side_error_px", *names[3:]]
+    facts = []
+    for name in names:
+        words, unit = look.metric_words(name)
+        cell = metrics.get(name, {})
+        against = baseline.get(name, {}).get("value")
+        note = look.interval(cell, unit)
+        note += f" · constant box {look.number(against, unit)}" if against is not None else ""
+        facts.append((words, look.number(cell.get("value"), unit), note or cell.get("reason") or ""))
+    st.html(look.facts(facts))
+    proof = found["proof"]
+    if proof["bound"] is not None:
+        st.caption(
+            f"{proof['right']} of {look.count(proof['cards'], 'card')} right: with 95 % confidence at least {100 * proof['bound']:.3g} % of such cards; "
+            f"the goal is {100 * proof['goal']:.3g} %" + (", which is shown." if proof["shown"] else f", {100 * proof['distance']:.2g} points away.")
+        )
+
+
+def _sides(found: dict[str, Any]) -> None:
+    rows = []
+    for label, sides in found["sides"].items():
+        for side, cell in sides.items():
+            mm = cell.get("mm") or {}
+            rows.append(
+                [
+                    look.clip(label),
+                    side,
+                    f"{look.number(mm.get('value'), 'mm')} <span class='tg-soft'>{look.interval(mm, 'mm')}</span>",
+                    look.number(cell.get("mm_p95"), "mm"),
+                    look.number(cell["px"]["value"], "px"),
+                    look.number(cell["bias_px"], "px"),
+                ]
+            )
+    look.table(["class", "side", "median error", "95th percentile", "median error", "bias (right or down positive)"], rows, key="evaluate-sides", right=(3, 4, 5))
+
+
+def _distribution(found: dict[str, Any]) -> None:
+    unit = "mm" if all(row["worst_mm"] is not None for row in found["samples"]) else "px"
+    values = [row[f"worst_{unit}"] for row in found["samples"] if not row["missed"]]
+    fig = charts.figure("Worst side of each sample", x=f"error, {unit}", y="samples")
+    fig.add_histogram(x=values, nbinsx=40, marker_color=charts.PALETTE[0], hovertemplate=f"%{{x}} {unit}: %{{y}} samples<extra></extra>")
+    fig.update_layout(hovermode="closest", bargap=0.05)
+    charts.show(fig, key="evaluate-distribution", alt="distribution of the worst side error of each sample")
+    missed = sum(bool(row["missed"]) for row in found["samples"])
+    st.caption(f"{look.count(missed, 'sample')} with a missed object: not drawn here.")
+
+
+def _errors(folder: RunFolder, split: str, found: dict[str, Any]) -> None:
+    left, right = st.columns(2, gap="medium")
+
+    def samples(of: str, count: int) -> str:
+        if not count:
+            return "0"
+        return look.link("evaluate", f"{count:,}", run=folder.id, split=split, only=of, **{"evaluate-view": "samples"})
+
+    with left:
+        curves.confusion(found["confusion"]["matrix"], found["predictor"]["classes"], key="evaluate-confusion")
+        rows = [
+            [escape(c["true"]), escape(c["found"]), samples(f"{c['true']}>{c['found']}", c["count"]), look.interval(c, "")]
+            for c in found["confusion"]["cells"]
+        ]
+        look.table(["true", "found", "objects", "95 % interval"], rows, key="evaluate-cells", right=(2,))
+    with right:
+        st.subheader("Errors by type")
+        rows = [[kind, samples(kind, cell["count"]), look.interval(cell, "")] for kind, cell in found["errors"].items()]
+        look.table(["type", "objects", "95 % interval"], rows, key="evaluate-errors", right=(1,))
+        st.caption("A count opens its samples.")
+
+
+def _all(found: dict[str, Any]) -> None:
+    rows = []
+    for name, cell in found["metrics"].items():
+        words, unit = look.metric_words(name)
+        against = found["baseline"].get(name, {})
+        rows.append(
+            [
+                f'{escape(words)} <span class="tg-soft tg-mono">{name}</span>',
+                look.number(cell["value"], unit),
+                look.interval(cell, unit),
+                str(cell.get("n_cards", "")),
+                look.number(against.get("value"), unit) if against else "no baseline",
+                escape(cell.get("reason") or ""),
+            ]
+        )
+    look.table(["", "value", "95 % interval", "cards", "constant box", "why not"], rows, key="evaluate-all", right=(1, 3, 4))
+    st.caption(
+        f"Intervals are bootstrapped by card. The constant box needs no model: the mean box of the training scans. "
+        f"{look.number(found['seconds_per_image'], 's')} an image."
+    )
+
+
+main()

@@ -1,0 +1,169 @@
+"""Home: what needs me now?"""
+
+from __future__ import annotations
+
+import shutil
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from app import charts, jobcard, look, state
+from trugrade_core.runs import RunFolder, Status
+from trugrade_core.workflows import demo
+from trugrade_core.workspace import Workspace
+
+LATELY = 8
+
+
+def main() -> None:
+    ws = state.workspace()
+    datasets = state.dataset_rows(ws)
+    folders = sorted(state.runs(ws) + state.jobs(ws), key=lambda folder: folder.id, reverse=True)
+    if not datasets and not folders:
+        _welcome(ws)
+        return
+    with look.head("Home"):
+        if st.button("Run the demo", icon=":material/play_arrow:"):
+            _start_demo(ws)
+        if st.button("Train a model", type="primary", icon=":material/tune:"):
+            state.go("train")
+    _going_on()
+    _datasets(datasets, folders)
+    _lately(ws, folders)
+    _disk(ws)
+
+
+def _welcome(ws: Workspace) -> None:
+    with look.head("Home"):
+        pass
+    look.empty(
+        "An empty lab",
+        "Datasets, trainings and models will stand here. The demo makes cards, trains on them, judges, exports and reports, "
+        "in about six minutes.",
+        icon="view_in_ar",
+    )
+    with st.container(horizontal=True, horizontal_alignment="center"):
+        if st.button("Run the demo", type="primary", icon=":material/play_arrow:"):
+            _start_demo(ws)
+        if st.button("Import images", icon=":material/upload:"):
+            state.go("datasets", view="import")
+    _disk(ws)
+
+
+def _start_demo(ws: Workspace) -> None:
+    demo.start_demo(ws, who=state.who())
+    st.rerun()
+
+
+# --- what goes on -------------------------------------------------------------------------------------------------
+
+
+@st.fragment(run_every=2.0)
+def _going_on() -> None:
+    ws = state.workspace()
+    live = state.live(ws)
+    if st.session_state.get("home-live", len(live)) > len(live):
+        st.session_state["home-live"] = len(live)
+        st.rerun()  # something has ended: it belongs to the lists below now
+    st.session_state["home-live"] = len(live)
+    if live:
+        st.subheader("Going on")
+        look.table(["", "", "progress", "loss", ""], [_live_row(ws, *pair) for pair in live], key="home-going-on")
+
+
+def _live_row(ws: Workspace, folder: RunFolder, now: Status) -> list[str]:
+    share, text = jobcard.progress(folder)
+    curve = state.journal(folder).curves().get("train/loss")
+    color = charts.run_color(ws, folder.id)
+    spark = charts.spark([v for v in curve["value"] if v is not None], color) if curve else ""
+    job = state.job(folder)
+    is_run = job.get("kind") == "train"
+    title = look.clip(job.get("title", folder.id))
+    return [
+        look.badge(now.state),
+        look.link("monitor", title, run=folder.id) if is_run else title,
+        look.bar(share, text) if now.state == "running" else f'<span class="tg-soft">{escape(now.reason or "waiting")}</span>',
+        spark,
+        look.link("monitor", "watch", run=folder.id) if is_run else "",
+    ]
+
+
+# --- what is here -------------------------------------------------------------------------------------------------
+
+
+def _datasets(rows: list[dict[str, Any]], folders: list[RunFolder]) -> None:
+    st.subheader("Datasets")
+    if not rows:
+        look.empty("No dataset yet", "A dataset is a set of card scans with what is drawn on them.", icon="photo_library")
+        if st.button("Import images", icon=":material/upload:"):
+            state.go("datasets", view="import")
+        return
+    trained = {str(state.job(folder).get("dataset", "")).partition("@")[0] for folder in folders}
+    look.table(
+        ["dataset", "cards", "samples", "labelled", "newest version", "next"],
+        [
+            [
+                look.link("datasets", look.clip(row["name"]), dataset=row["name"], sample=""),
+                f"{row['cards']:,}",
+                f"{row['samples']:,}",
+                look.labelled(row),
+                escape(row["version"] or "none yet"),
+                _next_step(row, row["name"] in trained),
+            ]
+            for row in rows[:50]
+        ],
+        key="home-datasets",
+        right=(1, 2),
+    )
+
+
+def _next_step(row: dict[str, Any], trained: bool) -> str:
+    name = row["name"]
+    if not row["samples"] or not row["labelled"]:
+        word = "bring its labels" if row["samples"] else "import images"
+        return look.link("datasets", word, dataset=name, view="import", sample="")
+    if not row["version"]:
+        return look.link("datasets", "split it", dataset=name, view="versions", sample="")
+    return look.link("train", "train again" if trained else "train on it", dataset=f"{name}@{row['version']}")
+
+
+def _lately(ws: Workspace, folders: list[RunFolder]) -> None:
+    ended = [(folder, now) for folder in folders[:60] if not (now := state.status(folder)).live][:LATELY]
+    if not ended:
+        return
+    st.subheader("Lately")
+    look.table(
+        ["", "", "headline", "when", "next"],
+        [_ended_row(ws, folder, now) for folder, now in ended],
+        key="home-lately",
+    )
+
+
+def _ended_row(ws: Workspace, folder: RunFolder, now: Status) -> list[str]:
+    job = state.job(folder)
+    title = look.clip(job.get("title", folder.id))
+    when = f'<span class="tg-num" title="{folder.id}">{look.ago(now.t)}</span>'
+    failed = f'<span class="tg-soft">{look.clip(now.reason)}</span>' if now.state != "finished" else ""
+    if job.get("kind") != "train":
+        report = folder.results().get("report", "") if job.get("kind") == "demo" else ""
+        return [look.badge(now.state), title, failed, when, look.clip(str(report))]
+    row = state.run_row(folder)
+    ended_well = now.state in ("finished", "stopped")
+    following = ("evaluate", "evaluate") if ended_well else ("monitor", "see why")
+    dot = f'<span class="tg-dot" style="background:{charts.run_color(ws, folder.id)}"></span> '
+    return [
+        look.badge(now.state),
+        dot + look.link("monitor", title, run=folder.id),
+        look.headline(row) if ended_well else failed,
+        when,
+        look.link(following[0], following[1], run=folder.id),
+    ]
+
+
+def _disk(ws: Workspace) -> None:
+    disk = shutil.disk_usage(ws.root)
+    st.caption(f"{look.size(disk.free)} free of {look.size(disk.total)} on the workspace's disk · {ws.root}")
+
+
+main()

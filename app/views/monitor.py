@@ -1,0 +1,276 @@
+"""Monitor: is it going well?"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from app import charts, curves, jobcard, look, state
+from trugrade_core.errors import TruGradeError
+from trugrade_core.runs import RunFolder, Status
+from trugrade_core.workflows import overview, training
+from trugrade_core.workspace import Workspace, read_json
+
+VIEWS = {
+    "curves": "Curves",
+    "validation": "Validation",
+    "resources": "Resources",
+    "plan": "Plan and configuration",
+    "log": "Log",
+    "tensorboard": "TensorBoard",
+}
+LISTED = 200
+WAITING = 0.1  # share of a step spent waiting for data above which the loader is what limits a run
+
+
+def main() -> None:
+    ws = state.workspace()
+    folders = state.runs(ws)
+    if not folders:
+        with look.head("Monitor"):
+            pass
+        look.empty("No training yet", "Losses, metrics, learning rate and resources of a training will stand here, live.", icon="monitoring")
+        if st.button("Train a model", type="primary", icon=":material/tune:"):
+            state.go("train")
+        return
+    with look.errors("opening the run"):
+        going = next((folder for folder in folders if state.status(folder).live), folders[0])
+        folder = RunFolder.find(ws, state.param("run") or going.id)
+        _run(ws, folder, folders)
+
+
+def _run(ws: Workspace, folder: RunFolder, folders: list[RunFolder]) -> None:
+    now, row = state.status(folder), state.run_row(folder)
+    dataset = row["dataset"] or ""
+    chips = [
+        look.badge(now.state),
+        look.chip(dataset, icon="photo_library", page="datasets", dataset=dataset.partition("@")[0], view="versions"),
+        look.chip(row["architecture"] or "", icon="hub"),
+    ]
+    if row["random_init"]:
+        chips.append(look.chip("random start", icon="casino"))
+    with look.head("Monitor", chips=chips):
+        _actions(ws, folder, now)
+    _choose(folder, folders)
+    if now.state in ("failed", "crashed"):
+        look.error(TruGradeError(now.reason or "the run ended early", where=folder.id, what_to_do=now.what_to_do))
+    live = now.live
+    st.fragment(_top, run_every=2.0 if live else None)(folder)
+    asked = state.param("view")
+    view = st.segmented_control(
+        "View", list(VIEWS), format_func=VIEWS.__getitem__, default=asked if asked in VIEWS else "curves", required=True,
+        label_visibility="collapsed", key="monitor-view",
+    )  # fmt: skip
+    state.keep(view=view)
+    if view in ("curves", "resources", "log", "validation"):
+        st.fragment(_live_view, run_every=(2.0 if view != "validation" else 10.0) if live else None)(ws, folder, view)
+    elif view == "plan":
+        _plan(folder)
+    else:
+        _tensorboard(ws, folder, folders)
+
+
+def _choose(folder: RunFolder, folders: list[RunFolder]) -> None:
+    shown = folders[:LISTED] if folder in folders[:LISTED] else [folder, *folders[:LISTED]]
+
+    def words(f: RunFolder) -> str:
+        return f"{f.id} · {state.job(f).get('title', 'damaged folder')} · {state.status(f).state}"
+
+    chosen = st.selectbox(
+        "Run", shown, index=shown.index(folder), format_func=words, key=f"monitor-run-{folder.id}", label_visibility="collapsed"
+    )
+    if chosen != folder:
+        state.go("monitor", run=chosen.id)
+    state.keep(run=folder.id)
+
+
+def _actions(ws: Workspace, folder: RunFolder, now: Status) -> None:
+    who = state.who()
+    if now.live:
+        if st.button("Save now", icon=":material/save:", disabled=now.state == "queued"):
+            training.control(ws, folder.id, "save", who=who)
+            st.toast("It saves after its step.")
+        with st.popover("Discard", icon=":material/delete:"):
+            st.caption("Stops the run and moves all of it to the trash.")
+            if st.button("Stop and discard"):
+                training.control(ws, folder.id, "discard", who=who)
+                st.toast("It stops after its step.")
+        if st.button("Stop and keep", type="primary", icon=":material/stop_circle:"):
+            training.control(ws, folder.id, "stop", who=who)
+            st.toast("It stops after its step and keeps its checkpoints.")
+        return
+    with st.popover("Remove", icon=":material/delete:"):
+        st.caption("Moves the run to the workspace's trash.")
+        if st.button("Move to the trash"):
+            training.remove(ws, folder.id)
+            state.go("monitor", run="")
+    if now.state in ("stopped", "failed", "crashed") and st.button("Resume", icon=":material/resume:"):
+        with look.errors("resuming"):
+            training.resume(ws, folder.id)
+            st.rerun()
+    if st.button("Evaluate", type="primary", icon=":material/fact_check:", disabled=not any(folder.checkpoints.glob("*.pt"))):
+        state.go("evaluate", run=folder.id)
+
+
+# --- what is said at the top --------------------------------------------------------------------------------------
+
+
+def _top(folder: RunFolder) -> None:
+    now = state.status(folder)
+    if st.session_state.get(f"monitor-state-{folder.id}", now.state) != now.state:
+        st.session_state[f"monitor-state-{folder.id}"] = now.state
+        st.rerun()
+    st.session_state[f"monitor-state-{folder.id}"] = now.state
+    journal = state.journal(folder)
+    if now.state == "queued":
+        st.info(now.reason or "Waits for its device.", icon=":material/schedule:")
+    if now.state == "running":
+        share, text = jobcard.progress(folder)
+        st.progress(share, text=text)
+    eta, wait = journal.eta(), journal.wait_share()
+    facts = [_headline(folder)]
+    if now.live:
+        left = look.duration(eta["seconds"]) if eta["seconds"] is not None else "not known yet"
+        low, high = eta["low_seconds"], eta["high_seconds"]
+        spread = f"{look.duration(low)} to {look.duration(high)}" if low is not None and high is not None else eta["reason"]
+        facts.append(("time left", left, spread))
+    facts.append(("speed", look.number(journal.throughput(), "images/s") if journal.throughput() else "not measured", ""))
+    if wait is not None:
+        verdict = "loading images" if wait > WAITING else "computing"
+        facts.append(("what limits it", verdict, f"{100 * wait:.0f} % of a step waits for data"))
+    saved = journal.checkpoints[-1] if journal.checkpoints else None
+    facts.append(("saved", f"epoch {saved['epoch']}" if saved else "nothing yet", look.ago(saved["t"]) if saved else ""))
+    st.html(look.facts(facts))
+
+
+def _headline(folder: RunFolder) -> tuple[str, str, str]:
+    row = state.run_row(folder)
+    name = row["main_metric_name"] or "side_error_mm"
+    words, unit = look.metric_words(name)
+    latest = state.journal(folder).latest(f"val/{name}")
+    best = row["main_metric"]
+    notes = [f"best {look.number(best, unit)} at epoch {row['epoch']}"] if best is not None else []
+    baseline = _baseline(folder, name)
+    notes.append(f"constant box {look.number(baseline, unit)}" if baseline is not None else "constant box: evaluate to see it")
+    return f"{words}, validation", look.number(latest, unit), " · ".join(notes)
+
+
+def _baseline(folder: RunFolder, name: str) -> float | None:
+    for split in ("test", "val"):
+        path = folder.path / "evaluation" / split / "evaluation.json"
+        if path.exists():
+            found = read_json(path)["baseline"].get(name)
+            return found["value"] if found else None
+    return None
+
+
+# --- views --------------------------------------------------------------------------------------------------------
+
+
+def _live_view(ws: Workspace, folder: RunFolder, view: str) -> None:
+    journal, live = state.journal(folder), state.status(folder).live
+    if view == "log":
+        _log(folder)
+        return
+    last = max((points[max(points)][1]["t"] for points in journal.points.values()), default=None)
+    corner = charts.freshness(live, last)
+    if view == "resources":
+        curves.resources(folder, corner=corner, no_gpu=state.machine().gpu_reason)
+    elif view == "validation":
+        _validation(folder)
+    else:
+        _curves(ws, folder, corner)
+
+
+def _curves(ws: Workspace, folder: RunFolder, corner: str) -> None:
+    found = curves.of_runs([folder])
+    names = curves.names(found)
+    if not names:
+        look.empty("No point yet", "The first step's losses will stand here.", icon="show_chart")
+        return
+    main = f"val/{state.run_row(folder)['main_metric_name']}"
+    losses = [name for name in ("train/loss", "val/loss") if name in names]
+    parts = [name for name in names if name.startswith("train/") and name not in losses]
+    rest = [name for name in names if name not in (*losses, *parts, main, "lr") and not name.startswith("val/loss")]
+    sheets: list[tuple[str, list[str]]] = [("Loss", losses), (look.metric_words(main)[0].removeprefix("val ").capitalize(), [main])]
+    sheets += [("Learning rate", ["lr"]), ("Loss components, training", parts)]
+    sheets += [(look.metric_words(name)[0].removeprefix("val ").capitalize(), [name]) for name in rest]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        log = st.toggle("Log axis", key="monitor-log")
+        charts.download(curves.rows(found), name=f"{folder.id}-curves", label="All points as CSV")
+    cells = st.columns(2, gap="medium")
+    for n, (title, wanted) in enumerate((t, w) for t, w in sheets if set(w) & set(names)):
+        with cells[n % 2]:
+            curves.draw(ws, found, wanted, title, key=f"curve-{wanted[0]}", corner=corner, log=log)
+
+
+def _validation(folder: RunFolder) -> None:
+    events = state.journal(folder).validations
+    if not events:
+        look.empty("No validation yet", "After each validation its curves and confusion stand here.", icon="fact_check")
+        return
+    epochs = [event["epoch"] for event in events]
+    epoch = st.select_slider("Epoch", epochs, value=epochs[-1], key=f"monitor-epoch-{folder.id}") if len(epochs) > 1 else epochs[0]
+    report: dict[str, Any] = read_json(folder.path / events[epochs.index(epoch)]["file"])
+    curves.validation(report, key="monitor")
+
+
+def _log(folder: RunFolder) -> None:
+    try:
+        lines = folder.log.read_bytes()[-200_000:].decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        lines = []
+    words = st.text_input("Find", key="monitor-find", placeholder="a word in the log", label_visibility="collapsed", icon=":material/search:")
+    shown = [line for line in lines if words.lower() in line.lower()][-1000:]
+    st.code("\n".join(shown) or "Nothing was printed.", language=None, height=520)
+    st.caption(f"The newest {look.count(len(shown), 'line')} of {folder.log}")
+
+
+def _plan(folder: RunFolder) -> None:
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("Configuration, as given")
+        path = folder.path / "config.yaml"
+        text = path.read_text() if path.exists() else ""
+        st.code(text or "No configuration is stored.", language="yaml")
+        if text:
+            st.download_button("Download", text, f"{folder.id}.yaml", icon=":material/download:", type="tertiary", on_click="ignore")
+    with right:
+        st.subheader("What became of each key")
+        entries = overview.run(folder)["plan"].get("plan", {})
+        rows = [
+            [look.badge(e["status"]), f'<span class="tg-mono">{escape(key)}</span>', escape(str(e["value"])), escape(e["reason"])]
+            for key, e in sorted(entries.items(), key=lambda pair: pair[1]["status"] == "used")
+        ]
+        if rows:
+            look.table(["", "key", "becomes", "why"], rows, key="monitor-plan")
+        else:
+            st.caption("No plan is stored with this run.")
+        notes = [f"{look.ago(n['t'])}: {n.get('text') or n.get('reason', '')}" for n in state.journal(folder).notes]
+        for note in notes[-20:]:
+            st.caption(note)
+    with st.expander("Repeat this run", icon=":material/terminal:"), look.errors("reading how to repeat it"):
+        if (folder.path / "environment.json").exists():
+            st.code("\n".join(overview.repro(folder)), language="bash")
+        else:
+            st.caption("The run's environment was not recorded.")
+
+
+def _tensorboard(ws: Workspace, folder: RunFolder, folders: list[RunFolder]) -> None:
+    from app.server import show_in_tensorboard
+
+    ids = [f.id for f in folders[:LISTED]]
+    chosen = st.multiselect("Runs", ids, default=[folder.id], key=f"tensorboard-runs-{folder.id}")
+    if not chosen:
+        return
+    with look.errors("starting TensorBoard"):
+        with st.spinner("TensorBoard starts: some seconds the first time"):
+            show_in_tensorboard(ws, chosen)
+        dark = "true" if st.context.theme.type == "dark" else "false"
+        st.iframe(f"/lab/tb/?darkMode={dark}#timeseries", height=820)
+        st.caption("TensorBoard reads new points when its own reload button is pressed; the curves above are live.")
+
+
+main()

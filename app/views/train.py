@@ -1,0 +1,215 @@
+"""Train: what shall run?"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from app import forms, jobcard, look, state
+from trugrade_core.config import RunConfig
+from trugrade_core.models import ARCHITECTURES
+from trugrade_core.tasks import TASKS
+from trugrade_core.workflows import overview, training
+from trugrade_core.workspace import Workspace
+
+
+def main() -> None:
+    ws = state.workspace()
+    with look.head("Train") as right:
+        launch = right.empty()
+    versions = state.all_versions(ws)
+    if not versions:
+        look.empty(
+            "No dataset version yet",
+            "A training stands on a version: labelled cards, split into train, val and test.",
+            icon="sell",
+        )
+        if st.button("Go to the datasets", type="primary", icon=":material/photo_library:"):
+            state.go("datasets")
+        _queue(ws)
+        return
+    dataset = _data(ws, versions)
+    task, architecture = _architecture(ws, dataset)
+    if not architecture:
+        return
+    config, random_init = _configuration(ws, dataset, task, architecture)
+    ready = _plan(ws, config, random_init) if config else False
+    if launch.button("Launch", type="primary", icon=":material/rocket_launch:", disabled=not ready, key="launch"):
+        assert config is not None  # noqa: S101 (ready says so)
+        with look.errors("starting the training"):
+            folder = training.start(ws, config, random_init=random_init, who=state.who())
+            state.go("monitor", run=folder.id)
+    _queue(ws)
+
+
+def _step(number: int, title: str, said: str = "") -> None:
+    st.html(f'<h3><span class="tg-soft">{number}</span>&ensp;{escape(title)} <span class="tg-soft tg-small">{said}</span></h3>')
+
+
+# --- 1 and 2: data and architecture -------------------------------------------------------------------------------
+
+
+def _data(ws: Workspace, versions: list[str]) -> str:
+    _step(1, "Data")
+    wanted = state.param("dataset")
+    if wanted and "@" not in wanted:
+        wanted = next((name for name in versions if name.startswith(f"{wanted}@")), "")
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    found = left.selectbox("Dataset version", versions, index=versions.index(wanted) if wanted in versions else 0, key="train-data")
+    state.keep(dataset=found)
+    name, _, number = found.partition("@")
+    manifest = next(v for v in overview.dataset(ws, name)["versions"] if v["version"] == number)
+    splits = " · ".join(
+        f"{split} {look.count(n['samples'], 'sample')} of {look.count(n['cards'], 'card')}" for split, n in manifest["splits"].items()
+    )
+    right.caption(splits)
+    return found
+
+
+def _architecture(ws: Workspace, dataset: str) -> tuple[str, str]:
+    _step(2, "What to learn, and with which architecture")
+    classes = [c["name"] for c in overview.dataset(ws, dataset.partition("@")[0])["classes"]]
+    tasks = training.ready_tasks(classes)
+    asked = state.param("task")
+    task = st.segmented_control(
+        "Task", tasks, format_func=lambda t: TASKS[t].title, default=asked if asked in tasks else tasks[0], required=True, key="train-task"
+    )
+    row = TASKS[task]
+    facts = (("precision", row.precision), ("speed", row.speed), ("needs", row.input), ("gives", ", ".join(row.output)))
+    st.caption(f"{row.description} " + " · ".join(f"{name}: {text}" for name, text in facts))
+    reasons = {name: ARCHITECTURES[name].unavailable() for name in row.architectures}
+    here = [name for name, reason in reasons.items() if not reason]
+    if not here:
+        look.empty("No architecture can run here", "; ".join(filter(None, reasons.values())), icon="block")
+        return task, ""
+    asked = state.param("architecture")
+    chosen = st.segmented_control(
+        "Architecture", here, default=asked if asked in here else here[0], required=True, key=f"train-architecture-{task}"
+    )
+    state.keep(task=task, architecture=chosen)
+    arch = ARCHITECTURES[chosen]
+    st.caption(f"Gives {' and '.join(arch.outputs)} · licence {arch.licence}")
+    for name, reason in reasons.items():
+        if reason:
+            st.caption(f":material/block: **{name}** cannot run here: {reason}")
+    return task, chosen
+
+
+# --- 3: configuration ---------------------------------------------------------------------------------------------
+
+
+def _configuration(ws: Workspace, dataset: str, task: str, architecture: str) -> tuple[RunConfig | None, bool]:
+    _step(3, "Configuration", "suggested for this data and this machine; change what you like")
+    history = not st.session_state.get("train-ignore-history", False)
+    key = f"train:{dataset}:{task}:{architecture}:{history}"
+    with look.errors("suggesting a configuration"):
+        if key not in st.session_state:
+            with st.spinner("Looking at the data"):
+                found = training.suggest(ws, dataset, task, architecture=architecture, ignore_history=not history)
+            flat = {k: v for k in forms.FIELDS if (v := training.dotted(found["config"], k)) is not None}
+            st.session_state[key] = forms.Editing(flat, found["reasons"])
+        editing: forms.Editing = st.session_state[key]
+        classes = [c["name"] for c in overview.dataset(ws, dataset.partition("@")[0])["classes"]]
+        config = forms.edit(editing, key=key, architectures=[architecture], classes=classes)
+        _reasons(editing)
+        with st.container(horizontal=True):
+            random_init = st.toggle(
+                "Go on without missing weights", key="train-random-init", help="Starts from random weights; the run is marked so."
+            )
+            st.toggle("Ignore earlier runs", key="train-ignore-history", help="Suggest from the data and the machine alone.")
+        return config, random_init
+    return None, False
+
+
+def _reasons(editing: forms.Editing) -> None:
+    with st.expander(f"Why these values: {look.count(len(editing.reasons), 'reason')}", icon=":material/lightbulb:"):
+        look.table(
+            ["key", "suggested", "now", "why"],
+            [
+                [
+                    f'<span class="tg-mono">{escape(key)}</span>',
+                    escape(str(editing.suggested.get(key))),
+                    escape(str(editing.values.get(key))) if editing.changed(key) else "",
+                    escape(why),
+                ]
+                for key, why in editing.reasons.items()
+                if key in forms.FIELDS
+            ],
+            key="train-reasons",
+        )
+
+
+# --- 4: plan ------------------------------------------------------------------------------------------------------
+
+
+def _plan(ws: Workspace, config: RunConfig, random_init: bool) -> bool:
+    """Draw what will become of each key; True when nothing stands against a launch."""
+    _step(4, "Plan", "what will become of each key on this machine")
+    with look.errors("planning"):
+        found = state.plan(ws, config, random_init=random_init)
+        rows = found["plan"]
+        by_status = {s: [k for k, e in rows.items() if e["status"] == s] for s in ("refused", "adapted", "used")}
+        st.html(look.facts(_facts(found, by_status)))
+        loud = by_status["refused"] + by_status["adapted"]
+        if loud:
+            _plan_table(rows, loud, "plan-loud")
+        with st.expander(f"All {len(rows)} keys"):
+            _plan_table(rows, list(rows), "plan-all")
+        return not by_status["refused"]
+    return False
+
+
+def _facts(found: dict[str, Any], by_status: dict[str, list[str]]) -> list[tuple[str, str, str]]:
+    estimate = found["estimate"]
+    memory, disk = estimate["peak_memory_bytes"], estimate["disk_bytes"]
+    return [
+        ("time", look.duration(estimate["seconds"]), estimate["source"]),
+        ("peak memory", look.size(memory) if memory else "not known", ""),
+        ("disk", look.size(disk) if disk else "not known", ""),
+        ("device", escape(found["accelerator"]), look.count(found["devices"], "device")),
+        ("keys", f"{len(by_status['used'])} used", f"{len(by_status['adapted'])} adapted, {len(by_status['refused'])} refused"),
+    ]
+
+
+def _plan_table(rows: dict[str, Any], keys: list[str], key: str) -> None:
+    def words(value: Any) -> str:
+        return escape("none" if value is None else value if isinstance(value, str) else json.dumps(value))
+
+    look.table(
+        ["", "key", "asked", "becomes", "why"],
+        [
+            [
+                look.badge(rows[k]["status"]),
+                f'<span class="tg-mono" title="{escape(k)}">{escape(k)}</span>',
+                words(rows[k]["asked"]),
+                words(rows[k]["value"]),
+                escape(rows[k]["reason"]),
+            ]
+            for k in keys
+        ],
+        key=key,
+    )
+
+
+@st.fragment(run_every=3.0)
+def _queue(ws: Workspace) -> None:
+    live = [(folder, now) for folder, now in state.live(ws) if state.job(folder).get("kind") == "train"]
+    st.subheader("Queue")
+    if not live:
+        st.caption("No training is running or waiting; a launch begins at once.")
+        return
+    rows = []
+    for folder, now in live:
+        share, text = jobcard.progress(folder)
+        title = look.clip(state.job(folder).get("title", folder.id))
+        waits = f'<span class="tg-soft">{escape(now.reason or "waits for its device")}</span>'
+        rows.append(
+            [look.badge(now.state), look.link("monitor", title, run=folder.id), look.bar(share, text) if now.state == "running" else waits]
+        )
+    look.table(["", "", "progress"], rows, key="train-queue")
+
+
+main()

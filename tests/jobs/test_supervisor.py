@@ -1,0 +1,141 @@
+"""Jobs as processes: they outlive nobody's death wrongly, and every end has a state."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from trugrade_core.jobs import launch, live_jobs, wait
+from trugrade_core.runs import RunFolder
+from trugrade_core.workflows import datasets
+
+
+def until(condition: Callable[[], object], what: str) -> object:
+    """What `condition` gives once it is true; fails after a generous while."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"never: {what}")
+
+
+def processes(folder: RunFolder, *, child: bool) -> list[psutil.Process]:
+    """The job's supervisor, or its child."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = process.info["cmdline"] or []
+        if "trugrade_core.worker" in line and str(folder.path) in line and ("--child" in line) == child:
+            found.append(process)
+    return found
+
+
+@pytest.fixture
+def long_job(ws) -> RunFolder:
+    """Many synthetic cards: goes on for as long as a test needs."""
+    folder = datasets.start_synth(ws, "many", count=5000, dpi=100)
+    until(lambda: folder.last("progress").get("done"), "the job makes progress")
+    yield folder
+    for process in processes(folder, child=False) + processes(folder, child=True):
+        process.kill()
+
+
+def test_a_job_runs_to_its_end_and_leaves_its_result(ws) -> None:
+    folder = datasets.start_synth(ws, "cards", count=3, dpi=60)
+    assert wait(folder).state == "finished"
+    assert folder.results()["images"] == 3
+    assert [e["state"] for e in folder.events() if e["kind"] == "state"] == ["queued", "running", "finished"]
+    until(ws.catalog.exists, "the catalog is published")
+
+
+def test_a_failure_is_classed_and_says_what_to_do(ws) -> None:
+    folder = datasets.start_export(ws, "nothing", "coco", ws.root.parent / "out")
+    status = wait(folder)
+    assert (status.state, status.failure) == ("failed", "data")
+    assert "no dataset 'nothing'" in status.reason and status.what_to_do
+
+
+def test_a_killed_child_is_a_crash_with_its_cause(long_job) -> None:
+    (child,) = processes(long_job, child=True)
+    child.kill()
+    status = wait(long_job)
+    assert (status.state, status.failure) == ("crashed", "killed")
+    assert "signal 9" in status.reason
+
+
+def test_a_killed_supervisor_takes_its_child_along(long_job) -> None:
+    (supervisor,), (child,) = processes(long_job, child=False), processes(long_job, child=True)
+    os.kill(supervisor.pid, signal.SIGKILL)
+    until(lambda: not psutil.pid_exists(child.pid) or child.status() == psutil.STATUS_ZOMBIE, "the child dies too")
+    assert until(lambda: long_job.status().state == "crashed", "readers see it")
+    assert not [pair for pair in live_jobs(long_job_workspace(long_job))]
+
+
+def long_job_workspace(folder: RunFolder):
+    from trugrade_core.workspace import Workspace
+
+    return Workspace(folder.path.parent.parent)
+
+
+def test_stopping_ends_a_job_as_stopped(long_job) -> None:
+    long_job.ask("stop", "ada")
+    assert wait(long_job).state == "stopped"
+
+
+def test_discarding_moves_the_folder_to_the_trash(long_job) -> None:
+    ws = long_job_workspace(long_job)
+    long_job.ask("discard")
+    until(lambda: not long_job.path.exists(), "the folder is gone")
+    (moved,) = ws.root.glob(f"trash/*/jobs/{long_job.id}")
+    assert RunFolder(moved).status().state == "discarded"
+
+
+def test_two_jobs_for_one_device_go_one_after_the_other(ws) -> None:
+    folders = []
+    for _ in range(3):
+        args = {"dataset": "cards", "count": 20, "seed": 0, "dpi": 60}
+        folder = RunFolder.create(ws.jobs, {"kind": "synth", "args": args, "device": "cpu"})
+        folder.queue()
+        launch(folder)
+        folders.append(folder)
+    assert [wait(folder).state for folder in folders] == ["finished"] * 3
+    spans = []
+    for folder in folders:
+        times = {e["state"]: e["t"] for e in folder.events() if e["kind"] == "state"}
+        spans.append((times["running"], times["finished"]))
+    spans.sort()
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_a_job_stopped_in_line_never_starts(ws, long_job) -> None:
+    first = RunFolder.create(
+        ws.jobs, {"kind": "synth", "args": {"dataset": "a", "count": 5000, "dpi": 100}, "device": "cpu"}
+    )
+    first.queue()
+    launch(first)
+    until(lambda: first.status().state == "running", "the first holds the device")
+    second = RunFolder.create(
+        ws.jobs, {"kind": "synth", "args": {"dataset": "b", "count": 1, "dpi": 60}, "device": "cpu"}
+    )
+    second.queue()
+    launch(second)
+    until(lambda: "waits for cpu" in second.status().reason, "the second waits")
+    second.ask("stop")
+    assert wait(second).state == "stopped"
+    assert not [e for e in second.events() if e["kind"] == "state" and e["state"] == "running"]
+    first.ask("stop")
+    assert wait(first).state == "stopped"
+
+
+def test_a_folder_that_is_launched_twice_is_worked_on_once(ws) -> None:
+    folder = datasets.start_synth(ws, "cards", count=10, dpi=60)
+    launch(folder)
+    assert wait(folder).state == "finished"
+    until(lambda: not processes(folder, child=False), "both supervisors end")
+    assert len([e for e in folder.events() if e["kind"] == "state" and e["state"] == "running"]) == 1

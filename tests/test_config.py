@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trugrade_core.config import (
+    RunConfig,
+    allows_auto,
+    dump_yaml,
+    get_key,
+    given_keys,
+    leaves,
+    load_mapping,
+    parse_config,
+    parse_value,
+    set_key,
+)
+from trugrade_core.errors import ConfigError, UsageError
+
+USER = Path(__file__).parent / "data" / "user_config.yaml"
+MINIMAL = {"task": "border_detection.dual_class", "dataset": "cards"}
+
+
+def test_the_users_configuration_reads_with_the_users_values() -> None:
+    config = parse_config(load_mapping(USER))
+    assert config.hyperparameters.optimization.learning_rate == 8e-4
+    assert config.hyperparameters.optimization.batch_size == 12
+    assert config.architecture_config.custom_modifications.feature_pyramid == "enhanced"
+    assert config.loss_config.regularization.l2_weight == 1e-4
+    assert config.hyperparameters.training_process.early_stopping.patience == 5
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [
+        (".yaml", "a: 8e-4\nb: 12\nc: none\nd: true\ne: -1.5"),
+        (".toml", 'a = 8e-4\nb = 12\nc = "none"\nd = true\ne = -1.5'),
+        (".json", '{"a": 8e-4, "b": 12, "c": "none", "d": true, "e": -1.5}'),
+    ],
+)
+def test_numbers_are_numbers_in_every_format(tmp_path, suffix, text) -> None:
+    path = tmp_path / f"c{suffix}"
+    path.write_text(text)
+    found = load_mapping(path)
+    assert found == {"a": 0.0008, "b": 12, "c": "none", "d": True, "e": -1.5}
+    assert isinstance(found["b"], int) and isinstance(found["a"], float)
+
+
+def test_values_of_set() -> None:
+    assert [parse_value(t) for t in ("8e-4", "12", "none", "true", "[a, b]")] == [8e-4, 12, "none", True, ["a", "b"]]
+
+
+def test_all_mistakes_are_told_at_once_with_the_nearest_key() -> None:
+    mapping = load_mapping(USER)
+    set_key(mapping, "hyperparameters.optimization.learning_rat", 1)
+    set_key(mapping, "hyperparameters.optimization.learning_rate", -1)
+    set_key(mapping, "hyperparameters.optimization.batch_size", "many")
+    set_key(mapping, "loss_config.primary_loss", "focal")
+    set_key(mapping, "seed", True)
+    with pytest.raises(ConfigError) as caught:
+        parse_config(mapping, where="my.yaml")
+    problems = {p["key"]: p for p in caught.value.problems}
+    assert problems["hyperparameters.optimization.learning_rat"]["what_to_do"] == "did you mean 'learning_rate'?"
+    assert "greater than 0; found -1" in problems["hyperparameters.optimization.learning_rate"]["problem"]
+    assert "'auto', or:" in problems["hyperparameters.optimization.batch_size"]["problem"]
+    assert set(problems) >= {"loss_config.primary_loss", "seed"}
+    assert str(caught.value).startswith("my.yaml: the configuration has 5 problems:")
+
+
+def test_missing_keys_are_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({})
+    assert {p["key"] for p in caught.value.problems} == {"task", "dataset"}
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.yaml", "a: [1"), ("a.json", "{"), ("a.toml", "a ="), ("a.yaml", "- 1")])
+def test_files_that_are_no_configuration(tmp_path, name, text) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"is not valid|holds no keys"):
+        load_mapping(path)
+
+
+def test_every_leaf_explains_itself() -> None:
+    for key, field in leaves():
+        assert field.title and field.description and field.description.endswith("."), key
+
+
+def test_auto_only_where_a_field_says_so() -> None:
+    for key, field in leaves():
+        if allows_auto(field) or field.annotation is str or key == "data.classes":
+            continue
+        mapping = json.loads(json.dumps(MINIMAL))
+        set_key(mapping, key, "auto")
+        with pytest.raises(ConfigError):
+            parse_config(mapping)
+
+
+def test_what_a_person_gave_is_told_from_defaults() -> None:
+    config = parse_config(MINIMAL | {"seed": 0, "hyperparameters": {"optimization": {"momentum": 0.9}}})
+    assert given_keys(config) == {"task", "dataset", "seed", "hyperparameters.optimization.momentum"}
+    assert yaml.safe_load(dump_yaml(config, only_given=True)) == MINIMAL | {
+        "seed": 0,
+        "hyperparameters": {"optimization": {"momentum": 0.9}},
+    }
+
+
+def test_the_full_dump_reads_back_equal() -> None:
+    config = parse_config(load_mapping(USER))
+    again = parse_config(yaml.safe_load(dump_yaml(config)))
+    assert again == config
+    assert get_key(again, "hyperparameters.training_process.epochs") == 25
+    assert isinstance(again, RunConfig)
+
+
+def test_set_through_a_value_is_refused() -> None:
+    with pytest.raises(UsageError, match="holds a value"):
+        set_key({"seed": 1}, "seed.x", 2)

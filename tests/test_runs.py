@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+
+from trugrade_core import runs
+from trugrade_core.errors import TrainingError, UsageError
+from trugrade_core.runs import RunFolder
+from trugrade_core.workspace import locked
+
+
+@pytest.fixture
+def folder(ws) -> RunFolder:
+    folder = RunFolder.create(ws.runs, {"kind": "train", "task": "t"})
+    folder.queue()
+    return folder
+
+
+def test_a_new_run_is_queued(folder) -> None:
+    assert folder.status().state == "queued"
+    assert folder.job()["id"] == folder.id
+    assert runs.ID_RULE.fullmatch(folder.id)
+
+
+def test_events_come_back_in_order_and_a_torn_line_is_skipped(folder) -> None:
+    folder.append("metrics", step=1, values={"train/loss": 2.5})
+    with (folder.path / "events.jsonl").open("ab") as f:
+        f.write(b'{"run": "x", "kind": "metr')
+    folder.append("metrics", step=2, values={"train/loss": float("nan")})
+    kinds = [event["kind"] for event in folder.events()]
+    assert kinds == ["state", "metrics", "metrics"]
+    assert [e["step"] for e in folder.events() if e["kind"] == "metrics"] == [1, 2]
+
+
+def test_following_goes_on_where_it_was(folder) -> None:
+    *_, (offset, _) = folder.follow(0)
+    assert list(folder.follow(offset)) == []
+    folder.append("note", text="ä")
+    ((end, event),) = folder.follow(offset)
+    assert event["text"] == "ä" and end > offset
+
+
+def test_a_line_without_its_end_is_not_yet_there(folder) -> None:
+    path = folder.path / "events.jsonl"
+    size = path.stat().st_size
+    with path.open("ab") as f:
+        f.write(b'{"run": "x", "kind": "note", "t": 1.0}')
+    assert list(folder.follow(size)) == []
+
+
+def test_the_last_event_of_a_kind(folder) -> None:
+    assert folder.last("result") == {}
+    folder.append("result", values={"a": 1})
+    folder.append("note", text='"kind": "result", "t": 1')
+    folder.append("result", values={"a": 2})
+    with (folder.path / "events.jsonl").open("ab") as f:
+        f.write(b'{"run": "x", "kind": "result", "t": 5, "val')
+    assert folder.results() == {"a": 2}
+
+
+def test_attempts_count_the_resumes(folder) -> None:
+    assert folder.attempt() == 1
+    folder.append("resumed", from_step=3, attempt=2)
+    assert folder.attempt() == 2
+    folder.append("note", text="x")
+    assert folder.last("note")["attempt"] == 2
+
+
+def test_a_running_run_without_a_supervisor_reads_crashed(folder) -> None:
+    folder.append("state", state="running")
+    folder.log.write_text("Traceback\nBoom\n")
+    status = folder.status()
+    assert status.state == "crashed" and "Boom" in status.reason and folder.id in status.what_to_do
+    with locked(folder.path / ".lock"):
+        assert folder.status().state == "running"
+    assert folder.status().state == "crashed"
+
+
+def test_a_queued_run_gets_a_grace_then_reads_crashed(folder, monkeypatch) -> None:
+    assert folder.status().state == "queued"
+    now = time.time()
+    monkeypatch.setattr(runs.time, "time", lambda: now + runs.GRACE_S + 1)
+    assert folder.status().state == "crashed"
+
+
+def test_control_is_read_once(folder) -> None:
+    assert folder.asked(0) == (0, [])
+    folder.ask("save", "ada")
+    offset, commands = folder.asked(0)
+    assert commands == ["save"]
+    folder.ask("stop")
+    assert folder.asked(offset)[1] == ["stop"]
+
+
+def test_finding_by_prefix_and_latest(ws, folder) -> None:
+    assert RunFolder.find(ws, folder.id).path == folder.path
+    assert RunFolder.find(ws, "latest").path == folder.path
+    assert RunFolder.find(ws, folder.id[:-1]).path == folder.path
+    with pytest.raises(TrainingError, match="no run 'x'"):
+        RunFolder.find(ws, "x")
+    other = ws.runs / (folder.id[:-1] + ("0" if folder.id[-1] != "0" else "1"))
+    other.mkdir()
+    with pytest.raises(UsageError, match="fits 2 of them"):
+        RunFolder.find(ws, folder.id[:-1])
+
+
+def test_half_written_and_emptied_folders_are_told(ws, folder) -> None:
+    (folder.path / "job.json").unlink()
+    with pytest.raises(TrainingError, match="half-written"):
+        folder.job()
+    os.truncate(folder.path / "events.jsonl", 0)
+    assert folder.status().state == "crashed"
+    assert runs.list_ids(ws.root / "nowhere") == []
+
+
+def test_an_event_is_one_json_line(folder) -> None:
+    line = runs.encode_event("r", "note", 3, {"text": "a\nb"})
+    assert b"\n" not in line
+    assert json.loads(line)["attempt"] == 3
+    with pytest.raises(AssertionError):
+        runs.encode_event("r", "nonsense", 1, {})

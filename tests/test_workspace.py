@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trugrade_core import workspace
+from trugrade_core.errors import UsageError, WorkspaceError
+from trugrade_core.workspace import Workspace, append_lines, check_name, locked, read_json, write_atomic
+
+
+def test_a_new_folder_becomes_a_workspace_and_opens_again(tmp_path) -> None:
+    first = Workspace.open(tmp_path / "w")
+    assert read_json(first.root / "workspace.json")["format"] == workspace.FORMAT
+    assert Workspace.open(tmp_path / "w") == first
+
+
+def test_the_environment_names_the_workspace(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TRUGRADE_WORKSPACE", str(tmp_path / "named"))
+    assert Workspace.open().root == tmp_path / "named"
+
+
+def test_somebody_elses_folder_is_refused(tmp_path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(WorkspaceError, match="is not a TruGrade workspace"):
+        Workspace.open(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_newer_format_is_refused_and_left_alone(tmp_path) -> None:
+    mark = tmp_path / "workspace.json"
+    mark.write_text(json.dumps({"format": workspace.FORMAT + 1}))
+    with pytest.raises(WorkspaceError, match="newer TruGrade"):
+        Workspace.open(tmp_path)
+    assert json.loads(mark.read_text()) == {"format": workspace.FORMAT + 1}
+
+
+@pytest.mark.parametrize("text", ["{", '{"format": "x"}', "{}"])
+def test_a_damaged_mark_is_told(tmp_path, text) -> None:
+    (tmp_path / "workspace.json").write_text(text)
+    with pytest.raises(WorkspaceError, match=r"workspace\.json"):
+        Workspace.open(tmp_path)
+
+
+def test_an_older_format_is_lifted_after_a_copy(tmp_path, monkeypatch) -> None:
+    root = tmp_path / "w"
+    ws = Workspace.open(root)
+    (ws.root / "datasets" / "a").mkdir(parents=True)
+    (ws.root / "datasets" / "a" / "note").write_text("kept")
+    monkeypatch.setattr(workspace, "FORMAT", workspace.FORMAT + 1)
+    monkeypatch.setitem(workspace.MIGRATIONS, workspace.FORMAT - 1, lambda r: (r / "lifted").write_text("yes"))
+    Workspace.open(root)
+    assert (root / "lifted").read_text() == "yes"
+    assert read_json(root / "workspace.json")["format"] == workspace.FORMAT
+    (copy,) = [p for p in tmp_path.iterdir() if p != root]
+    assert (copy / "datasets" / "a" / "note").read_text() == "kept"
+    assert not (copy / "lifted").exists()
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "f"
+    write_atomic(path, "old")
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(workspace.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_torn_line_stays_alone(tmp_path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b'{"a": 1}\n{"b"')
+    append_lines(path, [b'{"c": 3}'], sync=False)
+    assert path.read_bytes() == b'{"a": 1}\n{"b"\n{"c": 3}\n'
+
+
+def test_a_lock_is_held_by_one(tmp_path) -> None:
+    with locked(tmp_path / "l") as first, locked(tmp_path / "l", wait=False) as second:
+        assert first is not None and second is None
+    with locked(tmp_path / "l", wait=False) as again:
+        assert again is not None
+
+
+@pytest.mark.parametrize("name", ["cards", "Karten 2026", "カード", "a.b-c_d", "x" * 80])
+def test_good_names(name) -> None:
+    assert check_name(name, "dataset") == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "x" * 81, "a\n", "trailing "])
+def test_names_that_are_no_folder(name) -> None:
+    with pytest.raises(UsageError, match="cannot be the name"):
+        check_name(name, "dataset")
+
+
+def test_what_is_removed_lies_in_the_trash(ws) -> None:
+    path = ws.datasets / "a"
+    path.mkdir(parents=True)
+    (path / "f").write_text("x")
+    moved = ws.to_trash(path)
+    assert not path.exists() and (moved / "f").read_text() == "x"
+    assert moved.is_relative_to(ws.root / "trash")
+
+
+@pytest.mark.parametrize("sha", ["", "..", "../../etc/passwd", "A" * 64, "0" * 63])
+def test_images_are_found_by_digest_only(ws, sha) -> None:
+    assert ws.find_image(sha) is None
+
+
+def test_an_image_is_found_whatever_its_suffix(ws) -> None:
+    path = ws.image("ab" * 32, ".tif")
+    write_atomic(path, b"x")
+    assert ws.find_image("ab" * 32) == path
+    assert path.parent == Path(ws.root, "images", "ab")

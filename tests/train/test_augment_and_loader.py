@@ -1,0 +1,144 @@
+"""Augmentation moves labels exactly with the picture; the loader's order and cache."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trugrade_core.data import augment
+from trugrade_core.data.images import decode
+from trugrade_core.schema import Annotation, Box, Polygon, Preprocess
+from trugrade_core.tasks.instances.encode import place
+from trugrade_core.train.loader import CardImages, EpochSampler, ImageCache, Item, make_loader
+
+SIZE = 160
+seeds = st.integers(0, 100_000)
+
+
+def drawn(seed, wh=(112, 160)):
+    return augment.draw(augment.generator(7, 3, seed), wh, SIZE)
+
+
+def label(value):
+    return Annotation(id="a", sample="s", label="card", value=value)
+
+
+@given(seeds)
+def test_a_polygon_lands_where_its_picture_does(seed):
+    corners = np.array([[20.0, 30.0], [95.0, 24.0], [99.0, 130.0], [18.0, 138.0]])
+    picture = np.zeros((160, 112, 3), np.uint8)
+    cv2.fillPoly(picture, [(corners * 256).round().astype(np.int32)], (255, 255, 255), shift=8)
+    a = drawn(seed)._replace(replicate=False, brightness=1.0, gamma=1.0)
+    moved = augment.apply(picture, a, SIZE, 0)[..., 0] > 127
+    target = place([label(Polygon(points=tuple(map(tuple, corners.tolist()))))], ["card"], a.matrix, SIZE, 112, 160)
+    expected = target.masks[0].astype(bool)
+    edge = cv2.morphologyEx(expected.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
+    assert (moved == expected)[~edge].all()  # OpenCV's outline makes the drawn shape half a pixel wider
+
+
+@given(seeds)
+def test_moves_stay_within_what_is_promised(seed):
+    a = drawn(seed)
+    linear = a.matrix[:, :2]
+    scale = math.sqrt(abs(np.linalg.det(linear)))
+    if np.array_equal(a.matrix, np.eye(2, 3)):
+        return
+    assert augment.SCALE[0] - 1e-9 <= scale <= augment.SCALE[1] + 1e-9
+    angle = math.degrees(math.atan2(linear[1, 0], linear[0, 0]))
+    assert abs(angle - 90 * round(angle / 90)) <= augment.TURN_DEG + 1e-9
+    turned = round(angle / 90) % 2
+    center = linear @ (np.array([111, 159]) / 2) + a.matrix[:, 2]
+    shift = center - np.array([159, 111] if turned else [111, 159]) / 2
+    assert np.abs(shift).max() <= augment.SHIFT * SIZE + 1e-9
+
+
+@given(st.floats(-0.6, 0.6), st.floats(-5, 5), st.booleans())
+def test_a_turned_box_label_of_a_tilted_card_is_right_to_a_twentieth_of_a_millimetre(tilt_deg, turn_deg, lying):
+    """The card is tilted, its label is the upright box of its mid-side lines, and both are turned together."""
+    half = np.array([88.9, 63.5] if lying else [63.5, 88.9]) / 2
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
+
+    def turned(points, degrees):
+        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        return points @ np.array([[c, s], [-s, c]])
+
+    from trugrade_core.coordinates import mid_side_box
+
+    card = turned(corners, tilt_deg)
+    x0, y0, x1, y1 = mid_side_box(card)
+    box = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+    error_mm = mid_side_box(turned(box, turn_deg)) - mid_side_box(turned(card, turn_deg))
+    assert np.abs(error_mm).max() < 0.05
+
+
+def test_draws_depend_on_seed_epoch_and_place_alone_and_vary():
+    key = [(1, 2, 3), (1, 2, 4), (1, 3, 3), (2, 2, 3)]
+    first = [augment.draw(augment.generator(*k), (100, 160), SIZE).brightness for k in key]
+    assert first == [augment.draw(augment.generator(*k), (100, 160), SIZE).brightness for k in key]
+    assert len(set(first)) == 4
+    turns = {round(math.degrees(math.atan2(*drawn(i).matrix[:, 0][::-1])) / 90) % 4 for i in range(60)}
+    assert turns == {0, 1, 2, 3}
+    assert sum(np.array_equal(drawn(i).matrix, np.eye(2, 3)) for i in range(500)) == pytest.approx(100, abs=30)
+
+
+# --- loader ---------------------------------------------------------------------------------------------------------
+
+
+def items(cards, split="train"):
+    return [Item(s, a, cards.image_path(s)) for s, a in cards.records(split)]
+
+
+def test_without_augmentation_an_item_is_what_inference_sees(cards, tmp_path):
+    preprocess = Preprocess(size=64)
+    data = CardImages(items(cards), cards.classes, ImageCache(tmp_path, preprocess), None)
+    for _ in range(2):  # made, then from the cache
+        got = data[0, 3]
+        image = decode(data.items[3].path)
+        assert np.array_equal(got.images.numpy(), preprocess.normalise(preprocess.canvas(image)))
+        assert got.targets[0]["masks"].shape == (2, 64, 64) and got.targets[0]["labels"].tolist() == [1, 2]
+    assert len(list(tmp_path.rglob("*.npy"))) == 1
+    next(tmp_path.rglob("*.npy")).write_bytes(b"\x93NUMPY torn")
+    assert np.array_equal(data[0, 3].images.numpy(), got.images.numpy())
+
+
+def test_the_cache_is_keyed_by_size_and_stops_on_a_full_disk(cards, tmp_path, monkeypatch):
+    for size in (64, 96):
+        CardImages(items(cards), cards.classes, ImageCache(tmp_path, Preprocess(size=size)), None)[0, 0]
+    assert len(list(tmp_path.rglob("*.npy"))) == 2
+    monkeypatch.setattr("trugrade_core.train.loader.KEEP_FREE_BYTES", 10**18)
+    CardImages(items(cards), cards.classes, ImageCache(tmp_path, Preprocess(size=64)), None)[0, 1]
+    assert len(list(tmp_path.rglob("*.npy"))) == 2
+
+
+@given(st.integers(1, 40), st.integers(1, 4), seeds)
+def test_ranks_share_an_epoch_and_a_start_skips_what_is_done(count, world, seed):
+    samplers = [EpochSampler(count, seed, rank=r, world=world) for r in range(world)]
+    orders = [list(s) for s in samplers]
+    assert len({len(o) for o in orders}) == 1
+    merged = [orders[k % world][k // world] for k in range(samplers[0].total)]
+    assert {index for _, index in merged} == set(range(count)) and {epoch for epoch, _ in merged} == {0}
+    for sampler, order in zip(samplers, orders, strict=True):
+        done = len(order) // 2
+        sampler.start = done * world
+        assert list(sampler) == order[done:] and len(sampler) == len(order) - done
+    again = EpochSampler(count, seed)
+    again.epoch = 1
+    assert count < 6 or [i for _, i in again] != [i for _, i in EpochSampler(count, seed)]
+
+
+def test_workers_change_nothing(cards, tmp_path):
+    data = CardImages(items(cards), cards.classes, ImageCache(tmp_path, Preprocess(size=64)), 5)
+    alone, helped = (list(make_loader(data, EpochSampler(len(data), 1), 3, workers)) for workers in (0, 2))
+    assert [b.indices for b in alone] == [b.indices for b in helped]
+    assert all(np.array_equal(a.images, b.images) for a, b in zip(alone, helped, strict=True))
+
+
+def test_a_box_beside_the_canvas_is_no_target():
+    shift = np.array([[1.0, 0, 155], [0, 1, 0]])
+    target = place([label(Box(xyxy=(20, 20, 60, 60)))], ["card"], shift, SIZE, 112, 160)
+    assert len(target.boxes) == 0

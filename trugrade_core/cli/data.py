@@ -1,0 +1,174 @@
+"""trugrade data …"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trugrade_core.cli.console import follow_job, line, say, table, workspace
+from trugrade_core.errors import UsageError
+
+app = typer.Typer(help="Datasets: import, look, split, keep as versions, export.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Dataset, NAME or NAME@VERSION.")]
+
+
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="A folder, a .zip, a label file or a CSV.")],
+    dataset: Annotated[str, typer.Option(help="Name of the dataset to add to; made when it is not there.")],
+    format: Annotated[str, typer.Option(help="auto, folder, coco, yolo, voc, masks or table.")] = "auto",
+    labels: Annotated[Path | None, typer.Option(help="Folder or file of the labels, when they lie elsewhere.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Class names in their order, comma-separated.")] = None,
+    map: Annotated[list[str] | None, typer.Option(help="theirs=ours; rename a class. May be repeated.")] = None,
+    cards: Annotated[Path | None, typer.Option(help="CSV: file, card, design, session, side, origin, dpi.")] = None,
+    card_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression on file names with a group 'card'.")
+    ] = None,
+    dpi: Annotated[float | None, typer.Option(help="Scan resolution where the files do not say it.", min=1)] = None,
+    origin: Annotated[str, typer.Option(help="real or synthetic.")] = "real",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be taken; write nothing.")] = False,
+) -> None:
+    """Bring images and labels in. Bytes are kept as given; doing it again adds nothing twice."""
+    from trugrade_core.data.importing import ImportOptions
+    from trugrade_core.workflows import datasets
+
+    if origin not in ("real", "synthetic"):
+        raise UsageError(f"--origin is real or synthetic, not '{origin}'")
+    options = ImportOptions(
+        format=format, labels=labels.absolute() if labels else None, mapping=_mapping(map or []), dpi=dpi,
+        classes=tuple(name.strip() for name in classes.split(",")) if classes else None,
+        cards=cards.absolute() if cards else None, card_pattern=card_pattern, origin=origin,
+    )  # fmt: skip
+    if dry_run:
+        report = datasets.preview_import(workspace(), path, dataset, options)
+    else:
+        report = follow_job(datasets.start_import(workspace(), path, dataset, options))
+    say(report, lambda: _show_import(report, dry_run))
+
+
+def _mapping(pairs: list[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        theirs, equals, ours = pair.partition("=")
+        if not equals or not theirs or not ours:
+            raise UsageError(f"--map {pair} is not theirs=ours")
+        found[theirs] = ours
+    return found
+
+
+def _show_import(report: dict[str, Any], dry_run: bool) -> None:
+    verb = "Would take" if dry_run else "Took"
+    line(f"{verb} {report['taken']} files into '{report['dataset']}' ({report['format']}): "
+         f"{report['images']} new images, {report['annotations']} new annotations.")  # fmt: skip
+    for note in report.get("notes", []):
+        line(f"Note: {note}")
+    if report["skipped"]:
+        table(["skipped", "why"], [(s["file"], s["reason"]) for s in report["skipped"][:50]])
+        if len(report["skipped"]) > 50:
+            line(f"… and {len(report['skipped']) - 50} more; --json lists all.")
+    if not dry_run:
+        line(f"Next: trugrade data split {report['dataset']}")
+
+
+@app.command()
+def synth(
+    dataset: Annotated[str, typer.Argument(help="Name of the dataset to add to; made when it is not there.")],
+    count: Annotated[int, typer.Option(help="How many cards.", min=1, max=100_000)] = 50,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same cards.", min=0)] = 0,
+    dpi: Annotated[int, typer.Option(help="Resolution; 600 is a full scan.", min=50, max=1200)] = 600,
+) -> None:
+    """Make synthetic cards whose borders are known exactly."""
+    from trugrade_core.workflows import datasets
+
+    report = follow_job(datasets.start_synth(workspace(), dataset, count=count, seed=seed, dpi=dpi))
+    say(report, lambda: line(f"{report['images']} new cards in '{dataset}'. Next: trugrade data split {dataset}"))
+
+
+@app.command("list")
+def list_() -> None:
+    """The datasets of this workspace."""
+    from trugrade_core.workflows import overview
+
+    rows = overview.datasets(workspace())
+    columns = ["dataset", "samples", "cards", "labelled", "newest version", "classes"]
+    keys = ["name", "samples", "cards", "labelled", "version"]
+    say(rows, lambda: table(columns, [[r[k] for k in keys] + [", ".join(r["classes"])] for r in rows]))
+
+
+@app.command()
+def show(name: Name) -> None:
+    """One dataset: its classes, versions and splits."""
+    from trugrade_core.workflows import overview
+
+    found = overview.dataset(workspace(), name)
+
+    def human() -> None:
+        line(f"{found['name']}: {found['samples']} samples of {found['cards']} cards, {found['labelled']} labelled")
+        table(["id", "class", "shape", "annotations"],
+              [(i, c["name"], c["shape"], c["annotations"]) for i, c in enumerate(found["classes"], 1)])  # fmt: skip
+        table(["version", "samples", "train", "val", "test", "digest"],
+              [(v["version"], v["samples"], *(v["splits"].get(s, {}).get("samples", 0) for s in ("train", "val", "test")),
+                v["digest"][:12]) for v in found["versions"]])  # fmt: skip
+
+    say(found, human)
+
+
+@app.command()
+def split(
+    name: Name,
+    ratios: Annotated[str, typer.Option(help="train/val/test.")] = "70/15/15",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Divide the cards into train, val and test (all images of a card together) and keep that as a version."""
+    from trugrade_core.workflows import datasets
+
+    found = datasets.split_dataset(workspace(), name, ratios=datasets.parse_ratios(ratios), seed=seed)
+    say(found, lambda: _show_version(name, found))
+
+
+@app.command()
+def snapshot(name: Name) -> None:
+    """Keep the dataset as it is now as an immutable version (splits first if it never was)."""
+    from trugrade_core.workflows import datasets
+
+    found = datasets.snapshot_dataset(workspace(), name)
+    say(found, lambda: _show_version(name, found))
+
+
+def _show_version(name: str, found: dict[str, Any]) -> None:
+    table(["split", "cards", "samples"], [(s, n["cards"], n["samples"]) for s, n in found["splits"].items()],
+          title=f"{name}@{found['version']}   digest {found['digest'][:12]}")  # fmt: skip
+    line(f"Next: trugrade suggest {name}@{found['version']} --task border_detection.dual_class -o run.yaml")
+
+
+@app.command()
+def export(
+    name: Name,
+    format: Annotated[str, typer.Option(help="coco, yolo or voc.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new or empty folder.")],
+) -> None:
+    """Write a version with its images as COCO, YOLO or VOC; says what the format cannot hold."""
+    from trugrade_core.workflows import datasets
+
+    report = follow_job(datasets.start_export(workspace(), name, format, out))
+
+    def human() -> None:
+        line(f"Wrote {report.get('images')} images to {out}")
+        for note in report.get("left_out", []):
+            line(f"Left out: {note}")
+
+    say(report, human)
+
+
+@app.command()
+def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Move a dataset to the workspace's trash."""
+    from trugrade_core.workflows import datasets
+
+    if not yes:
+        typer.confirm(f"Move dataset '{name}' to the trash?", abort=True, err=True)
+    where = datasets.remove_dataset(workspace(), name)
+    say({"removed": name, "trash": str(where)}, lambda: line(f"'{name}' lies in {where}"))

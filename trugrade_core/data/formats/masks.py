@@ -1,0 +1,103 @@
+"""Masks: a PNG for each image, of its size. Light pixels (over 127) are the one class; in a palette PNG, or one whose
+values are class numbers, value i is class i of `--classes`, 0 is background and 255 is left out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import PngImagePlugin
+
+from trugrade_core.data import rle
+from trugrade_core.data.formats.base import Finding, Format, Item, Label, Labels, Reading, Request, frame_of, pair
+from trugrade_core.data.images import MAX_PIXELS, upright
+from trugrade_core.data.source import Skip, shown, suffix
+from trugrade_core.errors import DatasetError
+from trugrade_core.schema import ImageRef
+
+IGNORED = 255
+
+
+def find(request: Request) -> Finding:
+    masks = mask_files(request)
+    if not masks:
+        return Finding(missing="a PNG mask for each image, in masks/ or beside it under the same name")
+    images = [f for f in request.images if f not in set(masks)]
+    pairs, skipped = pair(images, masks, apart=request.labels is not None)
+    if not pairs:
+        return Finding(f"{len(masks)} PNG masks", "an image with the name of a mask", near=2)
+    return Finding(f"{len(pairs)} images with masks", weak=True, data=(images, pairs, skipped))
+
+
+def mask_files(request: Request) -> list[str]:
+    """PNG files that are masks: all where they were given apart, else those in masks/ or beside a JPEG of the same name."""
+    files = [f for f in request.label_source.files if suffix(f) == ".png"]
+    if request.labels is not None:
+        return files
+    jpegs = {f.rpartition(".")[0] for f in request.images if suffix(f) in (".jpg", ".jpeg")}
+    return [f for f in files if in_mask_folder(f) or f.rpartition(".")[0] in jpegs]
+
+
+def in_mask_folder(file: str) -> bool:
+    return any(part.lower().startswith(("mask", "segmentation")) for part in file.split("/")[:-1])
+
+
+def read(request: Request, finding: Finding) -> Reading:
+    images, pairs, skipped = finding.data
+    names = list(request.options.classes or request.known_classes)
+    if not names:
+        raise DatasetError("masks do not say of what they are", where=str(request.source.root), code="dataset.no_class_names",
+                           what_to_do="Name the class, or the classes by their values from 1: --classes NAME,…")  # fmt: skip
+
+    def labels_of(file: str) -> Callable[[ImageRef], Labels]:
+        return lambda ref: parse(request.label_source.read(file), shown(file), names, ref)
+
+    items = (Item(image, labels_of(pairs[image]) if image in pairs else None) for image in images)
+    return Reading(items, len(images), names, list(skipped))
+
+
+def parse(data: bytes, file: str, names: list[str], ref: ImageRef) -> Labels:
+    """One Mask for each class that has pixels; none at all is background."""
+    found = Labels()
+    try:
+        values, by_number = _values(data)
+    except Exception as e:  # a decoder meets anything in a broken file and raises as it likes
+        found.skipped.append(Skip(file=file, reason=f"mask cannot be read ({e})"))
+        return found
+    turn, why = frame_of((values.shape[1], values.shape[0]), ref)
+    if why:
+        found.skipped.append(Skip(file=file, reason=why.replace("its labels are", "the mask is")))
+        return found
+    values = upright(values, turn)
+    present = set(np.unique(values).tolist()) - {0, IGNORED}
+    by_number = by_number or (len(names) > 1 and bool(present) and max(present) <= len(names))
+    if not by_number:
+        # A mask of 0 and 1 is as common as one of 0 and 255.
+        light = values > (0 if values.max(initial=0) == 1 else 127)
+        if light.any():
+            found.labels.append(Label(names[0], rle.encode(light)))
+        return found
+    for value in sorted(present):
+        if value > len(names):
+            found.skipped.append(Skip(file=file, reason=f"value {value} is not among the {len(names)} classes"))
+        else:
+            found.labels.append(Label(names[value - 1], rle.encode(values == value)))
+    return found
+
+
+def _values(data: bytes) -> tuple[NDArray[np.uint8], bool]:
+    """(H, W) values, and whether they are numbers of a palette."""
+    opened = PngImagePlugin.PngImageFile(io.BytesIO(data))
+    if opened.width * opened.height > MAX_PIXELS:
+        raise ValueError(f"{opened.width} x {opened.height} px are too many")
+    opened.load()
+    if opened.mode == "P":
+        return np.asarray(opened), True
+    if opened.mode.startswith("I"):
+        return (np.asarray(opened) // 257).astype(np.uint8), False
+    return np.asarray(opened.convert("L")), False
+
+
+MASKS = Format("masks", "images and PNG masks", find, read)

@@ -1,0 +1,338 @@
+"""A dataset on disk: its samples and its append-only annotation log.
+
+    dataset.json        name, classes in order, when it was made, how it was last split
+    samples.jsonl       append-only; the last line for an id is the sample
+    annotations.jsonl   append-only `LogEntry` lines, under flock with fsync
+    versions/V/         immutable snapshots (see versions.py)
+
+Nothing here loads a dataset to add to it: an index of byte offsets is enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ulid import ULID
+
+from trugrade_core.errors import DatasetError, nearest
+from trugrade_core.schema import Annotation, ClassDef, ImageRef, LogEntry, Sample, Value, VersionManifest, digest
+from trugrade_core.workspace import (
+    Workspace,
+    append_lines,
+    check_name,
+    locked,
+    now,
+    read_json,
+    sync_folder,
+    write_json,
+)  # fmt: skip
+
+BATCH = 1000
+T = TypeVar("T")
+
+
+def sample_id(images: dict[str, ImageRef]) -> str:
+    """First 16 hex digits of the sha256 of canonical `{role: image sha256}`."""
+    return digest({role: ref.sha256 for role, ref in images.items()})[:16]
+
+
+def annotation_id(sample: str, label: str | None, value: Value, layer: str = "main") -> str:
+    """The id of a label that came from outside: the same label on the same sample always has the same."""
+    return digest({"sample": sample, "layer": layer, "label": label, "value": value.model_dump(mode="json")})[:16]
+
+
+def put_entry(annotation: Annotation, *, who: str, tool: str, replaces: str | None = None) -> LogEntry:
+    """The log entry that says `annotation`. `replaces` is the entry a person saw when changing it."""
+    return LogEntry(
+        entry=str(ULID()), annotation=annotation.id, sample=annotation.sample, layer=annotation.layer, op="put",
+        replaces=replaces, label=annotation.label, value=annotation.value, attributes=annotation.attributes,
+        who=who, when=now(), tool=tool,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """One annotation that two people changed without seeing each other's change: its unreplaced entries."""
+
+    annotation: str
+    sample: str
+    heads: tuple[LogEntry, ...]
+
+
+def list_datasets(ws: Workspace) -> list[str]:
+    """Names of all datasets, sorted."""
+    return sorted(path.parent.name for path in ws.datasets.glob("*/dataset.json"))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    ws: Workspace
+    name: str
+
+    @classmethod
+    def create(cls, ws: Workspace, name: str, classes: Iterable[ClassDef] = ()) -> Dataset:
+        """A new, empty dataset. Raises DatasetError when there is one of that name."""
+        ds = cls(ws, check_name(name, "dataset"))
+        with ds.lock():
+            if ds._facts_path.exists():
+                raise DatasetError(f"a dataset '{name}' is there already", where=str(ds.path), code="dataset.exists")
+            facts = {"name": name, "classes": [c.model_dump() for c in classes], "created": now().isoformat()}
+            write_json(ds._facts_path, facts)
+        return ds
+
+    @classmethod
+    def open(cls, ws: Workspace, name: str) -> Dataset:
+        """Raises DatasetError naming the nearest when there is none of that name."""
+        ds = cls(ws, name)
+        known = list_datasets(ws)
+        if name not in known:
+            raise DatasetError(
+                f"no dataset '{name}' in this workspace",
+                where=str(ws.root),
+                code="dataset.not_found",
+                what_to_do=nearest(name, known) or "Import one: trugrade data import FOLDER --dataset NAME",
+            )
+        return ds
+
+    # --- the dataset itself ------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        return self.ws.datasets / self.name
+
+    @property
+    def _facts_path(self) -> Path:
+        return self.path / "dataset.json"
+
+    def lock(self) -> contextlib.AbstractContextManager[object]:
+        """Held while something that was read is changed. Not re-entrant."""
+        return locked(self.path / ".lock")
+
+    def facts(self) -> dict[str, Any]:
+        """dataset.json: name, classes, created, and `split` {ratios, seed} once it was split."""
+        found = read_json(self._facts_path)
+        assert isinstance(found, dict)  # noqa: S101
+        return found
+
+    def note_facts(self, **changes: Any) -> None:
+        """Write fields of dataset.json. The caller holds the lock."""
+        write_json(self._facts_path, {**self.facts(), **changes})
+
+    @property
+    def classes(self) -> tuple[ClassDef, ...]:
+        """In id order: the first has id 1."""
+        return tuple(ClassDef.model_validate(c) for c in self.facts()["classes"])
+
+    def add_classes(self, classes: Iterable[ClassDef]) -> tuple[ClassDef, ...]:
+        """Append those whose names are new; what is there keeps its place. All classes are returned."""
+        with self.lock():
+            found = {c.name: c for c in self.classes}
+            count = len(found)
+            for c in classes:
+                found.setdefault(c.name, c)
+            if len(found) > count:
+                self.note_facts(classes=[c.model_dump() for c in found.values()])
+        return tuple(found.values())
+
+    # --- samples -----------------------------------------------------------------------------------------------
+
+    @property
+    def samples_path(self) -> Path:
+        return self.path / "samples.jsonl"
+
+    def samples(self) -> dict[str, Sample]:
+        """Every sample by id, in the order of arrival. All in memory: see `iter_samples`."""
+        return {sample.id: sample for sample in self.iter_samples()}
+
+    def iter_samples(self) -> Iterator[Sample]:
+        """Every sample once, in the order of arrival, one at a time in memory."""
+        index = self.index()
+        yield from index.read_all(index.offsets)
+
+    def index(self) -> SampleIndex:
+        found = SampleIndex(self.samples_path)
+        found.refresh()
+        return found
+
+    def put_samples(self, samples: Iterable[Sample]) -> None:
+        """Add samples, or replace those of the same id, one fsync a batch."""
+        for batch in batched(samples, BATCH):
+            with self.lock():
+                self.append_samples(batch)
+
+    def append_samples(self, samples: Sequence[Sample]) -> None:
+        """As `put_samples` in one batch, by a caller who holds the lock."""
+        _append(self.samples_path, [sample.model_dump_json().encode() for sample in samples])
+
+    def image_path(self, sample: Sample, role: str = "main") -> Path:
+        """Where the bytes of the sample's image lie. Raises DatasetError for a role it has not."""
+        if role not in sample.images:
+            raise DatasetError(
+                f"sample has no image '{role}'", where=sample.id, what_to_do=nearest(role, list(sample.images))
+            )
+        ref = sample.images[role]
+        return self.ws.image(ref.sha256, ref.suffix)
+
+    # --- annotations -------------------------------------------------------------------------------------------
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "annotations.jsonl"
+
+    def log(self) -> Iterator[LogEntry]:
+        """Every entry ever written, oldest first."""
+        for _, line in complete_lines(self.log_path, 0):
+            with contextlib.suppress(ValueError):  # a line torn by a kill stands alone
+                yield LogEntry.model_validate_json(line)
+
+    def append(self, entries: Iterable[LogEntry]) -> None:
+        """Add to the log, one fsync a batch."""
+        for batch in batched(entries, BATCH):
+            with self.lock():
+                self.append_entries(batch)
+
+    def append_entries(self, entries: Sequence[LogEntry]) -> None:
+        """As `append` in one batch, by a caller who holds the lock."""
+        _append(self.log_path, [entry.model_dump_json().encode() for entry in entries])
+
+    def annotations(self) -> dict[str, list[Annotation]]:
+        """What is currently said of each sample in layer main, by sample id. All in memory: see `current`.
+
+        Of an annotation in conflict the newest put counts until a person settles it (`conflicts`).
+        """
+        return {sample: [as_annotation(line) for line in lines] for sample, lines in self.current().items()}
+
+    def current(self) -> dict[str, list[bytes]]:
+        """As `annotations`, as log lines for `as_annotation`: a fifth of the memory."""
+        found: dict[str, list[bytes]] = {}
+        for heads in self._heads("main").values():
+            puts = [line for line in heads if json.loads(line)["op"] == "put"]
+            if puts:
+                found.setdefault(json.loads(puts[-1])["sample"], []).append(puts[-1])
+        return found
+
+    def conflicts(self) -> list[Conflict]:
+        """Annotations of any layer with unreplaced entries that say different things."""
+        found = []
+        for annotation, lines in self._heads(None).items():
+            if len(lines) > 1:
+                heads = tuple(LogEntry.model_validate_json(line) for line in lines)
+                if len({_said(entry) for entry in heads}) > 1:
+                    found.append(Conflict(annotation, heads[0].sample, heads))
+        return found
+
+    def _heads(self, layer: str | None) -> dict[str, list[bytes]]:
+        """{annotation: its unreplaced log lines, oldest first}; lines, because entries are five times the memory."""
+        heads: dict[str, dict[str, bytes]] = {}
+        replaced: set[str] = set()
+        for _, line in complete_lines(self.log_path, 0):
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # a line torn by a kill stands alone
+            if layer is not None and entry["layer"] != layer:
+                continue
+            own = heads.setdefault(entry["annotation"], {})
+            if entry["replaces"] and own.pop(entry["replaces"], None) is None:
+                replaced.add(entry["replaces"])
+            if entry["entry"] not in replaced:
+                own[entry["entry"]] = line
+        return {annotation: list(own.values()) for annotation, own in heads.items()}
+
+    # --- versions ----------------------------------------------------------------------------------------------
+
+    @property
+    def versions_path(self) -> Path:
+        return self.path / "versions"
+
+    def versions(self) -> list[VersionManifest]:
+        """Every snapshot's manifest, oldest first."""
+        found = [VersionManifest.model_validate(read_json(p)) for p in self.versions_path.glob("v*/version.json")]
+        return sorted(found, key=lambda manifest: int(manifest.version[1:]))
+
+
+def as_annotation(line: bytes) -> Annotation:
+    """What a `put` line of the log says."""
+    entry = LogEntry.model_validate_json(line)
+    assert entry.value is not None  # noqa: S101
+    return Annotation(
+        id=entry.annotation, sample=entry.sample, layer=entry.layer,
+        label=entry.label, value=entry.value, attributes=entry.attributes,
+    )  # fmt: skip
+
+
+def _said(entry: LogEntry) -> str:
+    return entry.model_dump_json(include={"op", "label", "value", "attributes"})
+
+
+# --- journals ---------------------------------------------------------------------------------------------------
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def complete_lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:
+    """(offset, line) for every complete line from byte `start` on."""
+    try:
+        with path.open("rb") as f:
+            f.seek(start)
+            for line in f:
+                if not line.endswith(b"\n"):
+                    return
+                yield start, line
+                start += len(line)
+    except FileNotFoundError:
+        return
+
+
+def _append(path: Path, lines: list[bytes]) -> None:
+    is_new = not path.exists()
+    append_lines(path, lines, sync=True)
+    if is_new and lines:
+        sync_folder(path.parent)
+
+
+@dataclass
+class SampleIndex:
+    """Where the last line of each sample lies in samples.jsonl."""
+
+    path: Path
+    offsets: dict[str, int] = field(default_factory=dict)
+    end: int = 0
+
+    def refresh(self) -> None:
+        """Take in what was appended since."""
+        for offset, line in complete_lines(self.path, self.end):
+            self.end = offset + len(line)
+            with contextlib.suppress(ValueError):  # a line torn by a kill stands alone
+                self.offsets[json.loads(line)["id"]] = offset
+
+    def read(self, sample: str) -> Sample:
+        """The sample of that id. Raises KeyError."""
+        return next(self.read_all([sample]))
+
+    def read_all(self, samples: Iterable[str]) -> Iterator[Sample]:
+        """The samples of those ids, in their order, one at a time in memory. Raises KeyError."""
+        f = None
+        try:
+            for sample in samples:
+                offset = self.offsets[sample]
+                f = f or self.path.open("rb")
+                f.seek(offset)
+                yield Sample.model_validate_json(f.readline())
+        finally:
+            if f is not None:
+                f.close()

@@ -1,0 +1,353 @@
+"""Immutable snapshots of a dataset: what a run trains on, and what can be checked years later.
+
+    versions/vN/samples.parquet       one row a sample, in order of id
+    versions/vN/annotations.parquet   one row an annotation of layer main, in order of sample and id
+    versions/vN/version.json          the manifest; its digest is over the rows, not over the files
+
+A version is built in a temporary folder and renamed, so it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import secrets
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from trugrade_core.data.splits import Ratios, assign, traits
+from trugrade_core.data.store import Dataset, as_annotation, batched
+from trugrade_core.errors import DatasetError, UsageError, nearest
+from trugrade_core.schema import SPLITS, Annotation, ClassDef, Sample, VersionManifest, canonical_json
+from trugrade_core.workspace import Workspace, now, sync_folder, write_json
+
+DEFAULT_RATIOS: Ratios = (0.7, 0.15, 0.15)
+ROWS = 5000
+
+IMAGE = pa.struct(
+    [("role", pa.string()), ("sha256", pa.string()), ("suffix", pa.string()), ("width", pa.int32()),
+     ("height", pa.int32()), ("bits", pa.int32()), ("mode", pa.string()), ("dpi", pa.float64()),
+     ("orientation", pa.int32()), ("bytes", pa.int64())]
+)  # fmt: skip
+SAMPLES = pa.schema(
+    [("id", pa.string()), ("images", pa.list_(IMAGE)), ("sources", pa.list_(pa.string())), ("card", pa.string()),
+     ("card_assumed", pa.bool_()), ("design", pa.string()), ("session", pa.string()), ("side", pa.string()),
+     ("origin", pa.string()), ("dpi", pa.float64()), ("status", pa.string()), ("split", pa.string())]
+)  # fmt: skip
+ANNOTATIONS = pa.schema(
+    [("id", pa.string()), ("sample", pa.string()), ("layer", pa.string()), ("label", pa.string()),
+     ("type", pa.string()), ("value", pa.string()), ("attributes", pa.string())]
+)  # fmt: skip
+"""`value` and `attributes` are JSON, coordinates in the lab's frame."""
+
+
+# --- rows -------------------------------------------------------------------------------------------------------
+
+
+def _sample_row(sample: Sample) -> dict[str, Any]:
+    row = sample.model_dump(mode="json")
+    row["images"] = [{"role": role, **ref} for role, ref in sorted(row["images"].items())]
+    return row
+
+
+def _sample(row: dict[str, Any]) -> Sample:
+    images = {image["role"]: {k: v for k, v in image.items() if k != "role"} for image in row["images"]}
+    return Sample.model_validate({**row, "images": images})
+
+
+def _annotation_row(annotation: Annotation) -> dict[str, Any]:
+    row = annotation.model_dump(mode="json")
+    value, attributes = canonical_json(row["value"]), canonical_json(row["attributes"])
+    return {**row, "type": annotation.value.type, "value": value, "attributes": attributes}
+
+
+def _annotation(row: dict[str, Any]) -> Annotation:
+    content = {k: v for k, v in row.items() if k != "type"}
+    content["value"], content["attributes"] = json.loads(row["value"]), json.loads(row["attributes"])
+    return Annotation.model_validate(content)
+
+
+class _Digest:
+    """sha256 over the classes, then each sample's row, then each annotation's, one canonical JSON a line."""
+
+    def __init__(self, classes: Iterable[ClassDef]) -> None:
+        self._sha = hashlib.sha256()
+        self.add("classes", [c.model_dump() for c in classes])
+
+    def add(self, what: str, row: Any) -> None:
+        self._sha.update(f"{what} {canonical_json(row)}\n".encode())
+
+    def hex(self) -> str:
+        return self._sha.hexdigest()
+
+
+# --- splitting --------------------------------------------------------------------------------------------------
+
+
+def split(ds: Dataset, ratios: Ratios = DEFAULT_RATIOS, seed: int = 0) -> VersionManifest:
+    """Share the cards out and snapshot the result.
+
+    Split again with the ratios and seed of the last time, cards keep their place and only new ones are shared out;
+    with other ones, everything is shared out anew. Raises DatasetError when there is nothing to split by.
+    """
+    ratios = _check_ratios(ratios)
+    last = ds.facts().get("split")
+    keep = last is not None and tuple(last["ratios"]) == ratios and last["seed"] == seed
+    _assign(ds, ratios, seed, keep=keep, strict=True)
+    return snapshot(ds)
+
+
+def _check_ratios(ratios: Iterable[float]) -> Ratios:
+    found = tuple(float(r) for r in ratios)
+    if len(found) != 3 or not all(math.isfinite(r) and r >= 0 for r in found) or sum(found) <= 0:
+        raise UsageError(
+            f"ratios must be three shares of train, val and test, not {found}", what_to_do="For example: 70/15/15"
+        )
+    whole = sum(found)
+    return found[0] / whole, found[1] / whole, found[2] / whole
+
+
+def _assign(ds: Dataset, ratios: Ratios, seed: int, *, keep: bool, strict: bool = False) -> None:
+    """Write the split of every sample whose split changes. `strict` refuses what cannot be split."""
+    index, lines = ds.index(), ds.current()
+    cards: dict[str, set[str]] = defaultdict(set)
+    for sample in index.read_all(index.offsets):
+        cards[sample.card] |= traits(sample, map(as_annotation, lines.get(sample.id, ())))
+    if not cards:
+        raise _empty(ds)
+    if strict and len(cards) == 1 and sum(ratio > 0 for ratio in ratios) > 1:
+        raise DatasetError(
+            f"all {len(index.offsets)} samples are of one card ('{next(iter(cards))}'): a card is never split",
+            where=ds.name,
+            code="dataset.one_card",
+            what_to_do="Import more cards, or give each its own with --cards or --card-pattern.",
+        )
+    where = assign(cards, ratios, seed, _kept_cards(ds) if keep else {})
+    changed = [s.id for s in index.read_all(index.offsets) if s.split != where[s.card]]
+    for batch in batched(changed, ROWS):
+        with ds.lock():  # read again: a person may have changed the sample meanwhile
+            index.refresh()
+            found = index.read_all(batch)
+            ds.append_samples([s.model_copy(update={"split": where.get(s.card, s.split)}) for s in found])
+    with ds.lock():
+        ds.note_facts(split={"ratios": ratios, "seed": seed})
+
+
+def _empty(ds: Dataset) -> DatasetError:
+    return DatasetError("the dataset has no samples", where=ds.name, code="dataset.empty",
+                        what_to_do=f"Import some: trugrade data import FOLDER --dataset {ds.name}")  # fmt: skip
+
+
+def _kept_cards(ds: Dataset) -> dict[str, str]:
+    """{card: split} of cards that have one. A card found in two is held out: test before val before train."""
+    kept: dict[str, str] = {}
+    for sample in ds.iter_samples():
+        if sample.split is not None:
+            kept[sample.card] = max(sample.split, kept.get(sample.card, "train"), key=SPLITS.index)
+    return kept
+
+
+# --- snapshots --------------------------------------------------------------------------------------------------
+
+
+def snapshot(ds: Dataset) -> VersionManifest:
+    """The dataset as it is now, as a version; the newest one when nothing has changed since.
+
+    Cards without a split get one first (existing ones are kept). Raises DatasetError when there are no samples.
+    """
+    kept = _kept_cards(ds)
+    if any(sample.split is None or sample.split != kept[sample.card] for sample in ds.iter_samples()):
+        last = ds.facts().get("split") or {"ratios": DEFAULT_RATIOS, "seed": 0}
+        _assign(ds, _check_ratios(last["ratios"]), int(last["seed"]), keep=True)
+    elif not kept:
+        raise _empty(ds)
+    with ds.lock():
+        for leftover in ds.versions_path.glob(".new-*"):
+            shutil.rmtree(leftover)
+        folder = ds.versions_path / f".new-{secrets.token_hex(4)}"
+        folder.mkdir(parents=True)
+        try:
+            return _publish(ds, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(ds: Dataset, folder: Path) -> VersionManifest:
+    manifest = _write(ds, folder)
+    last = ds.versions()[-1:]
+    if last and last[0].digest == manifest.digest:
+        return last[0]
+    numbers = [int(p.name[1:]) for p in ds.versions_path.glob("v*") if p.name[1:].isdigit()]
+    manifest = manifest.model_copy(update={"version": f"v{max(numbers, default=0) + 1}"})
+    write_json(folder / "version.json", manifest.model_dump(mode="json"))
+    folder.rename(ds.versions_path / manifest.version)
+    sync_folder(ds.versions_path)
+    return manifest
+
+
+def _write(ds: Dataset, folder: Path) -> VersionManifest:
+    """Write both tables to `folder`; the manifest comes back without its number."""
+    index, lines = ds.index(), ds.current()
+    ids: list[str] = []
+    check = _Digest(ds.classes)
+    counts: dict[str, Counter[str]] = {name: Counter() for name in SPLITS}
+    cards: dict[str, set[str]] = defaultdict(set)
+
+    def sample_rows() -> Iterator[dict[str, Any]]:
+        for sample in index.read_all(sorted(index.offsets)):
+            if sample.split is None:
+                continue  # imported since the cards were shared out: it belongs to the next version
+            ids.append(sample.id)
+            counts[sample.split]["samples"] += 1
+            cards[sample.split].add(sample.card)
+            row = _sample_row(sample)
+            check.add("sample", row)
+            yield row
+
+    def annotation_rows() -> Iterator[dict[str, Any]]:
+        for id in ids:
+            for annotation in sorted(map(as_annotation, lines.get(id, ())), key=lambda a: a.id):
+                row = _annotation_row(annotation)
+                check.add("annotation", row)
+                yield row
+
+    _write_table(folder / "samples.parquet", SAMPLES, sample_rows())
+    count = _write_table(folder / "annotations.parquet", ANNOTATIONS, annotation_rows())
+    used = ds.facts().get("split") or {"ratios": DEFAULT_RATIOS, "seed": 0}
+    return VersionManifest(
+        dataset=ds.name, version="", digest=check.hex(), classes=ds.classes, created=now(),
+        samples=len(ids), annotations=count, seed=used["seed"], ratios=used["ratios"],
+        splits={name: {"samples": counts[name]["samples"], "cards": len(cards[name])} for name in SPLITS},
+    )  # fmt: skip
+
+
+def _write_table(path: Path, schema: pa.Schema, rows: Iterator[dict[str, Any]]) -> int:
+    count = 0
+    with path.open("wb") as f:
+        with pq.ParquetWriter(f, schema, compression="zstd") as writer:
+            for batch in batched(rows, ROWS):
+                writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+                count += len(batch)
+        f.flush()
+        os.fsync(f.fileno())
+    return count
+
+
+def summary(manifest: VersionManifest) -> dict[str, Any]:
+    """What `data split` and `data snapshot` answer; `notes` says which splits are empty."""
+    notes = [
+        f"{name} is empty: {sum(s['cards'] for s in manifest.splits.values())} card(s) do not reach for it"
+        for name, ratio in zip(SPLITS, manifest.ratios, strict=True)
+        if ratio > 0 and not manifest.splits[name]["samples"]
+    ]
+    found = {
+        "version": manifest.version,
+        "digest": manifest.digest,
+        "samples": manifest.samples,
+        "splits": manifest.splits,
+    }
+    return {**found, "notes": notes} if notes else found
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Version:
+    """An opened snapshot whose digest was checked. Rows stay in Arrow tables; models are made when asked for."""
+
+    ws: Workspace
+    manifest: VersionManifest
+    sample_table: pa.Table
+    annotation_table: pa.Table
+
+    @classmethod
+    def open(cls, ws: Workspace, name: str) -> Version:
+        """`NAME` is the newest version, `NAME@V` that one. Raises DatasetError: none of that name, or its rows are
+        not those it was made with."""
+        dataset, _, wanted = name.partition("@")
+        ds = Dataset.open(ws, dataset)
+        manifests = {manifest.version: manifest for manifest in ds.versions()}
+        if not manifests:
+            raise DatasetError(f"dataset '{dataset}' has no version yet", where=str(ds.path), code="dataset.no_version",
+                               what_to_do=f"Make one: trugrade data snapshot {dataset}")  # fmt: skip
+        wanted = wanted or list(manifests)[-1]
+        if wanted not in manifests:
+            raise DatasetError(f"dataset '{dataset}' has no version '{wanted}'", where=str(ds.path),
+                               code="dataset.no_version", what_to_do=nearest(wanted, list(manifests)))  # fmt: skip
+        manifest, folder = manifests[wanted], ds.versions_path / wanted
+        try:
+            tables = pq.read_table(folder / "samples.parquet"), pq.read_table(folder / "annotations.parquet")
+            found = _digest_of(manifest, *tables)
+        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as e:
+            raise _changed(folder, f"cannot be read ({e})") from e
+        if found != manifest.digest:
+            raise _changed(folder, f"its rows give the digest {found[:12]}…, it was made with {manifest.digest[:12]}…")
+        return cls(ws, manifest, *tables)
+
+    @property
+    def name(self) -> str:
+        return f"{self.manifest.dataset}@{self.manifest.version}"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in id order: the first has id 1."""
+        return tuple(c.name for c in self.manifest.classes)
+
+    def samples(self, split: str | None = None) -> list[Sample]:
+        """In order of id; of one split, or all."""
+        return list(self.iter_samples(split))
+
+    def iter_samples(self, split: str | None = None) -> Iterator[Sample]:
+        """As `samples`, a few thousand at a time in memory."""
+        table = self.sample_table
+        if split is not None:
+            if split not in SPLITS:
+                raise UsageError(f"no split '{split}'", what_to_do=nearest(split, list(SPLITS)))
+            table = table.filter(pa.compute.equal(table["split"], split))
+        for batch in table.to_batches(max_chunksize=ROWS):
+            yield from (_sample(row) for row in batch.to_pylist())
+
+    def annotations(self) -> dict[str, list[Annotation]]:
+        """By sample id; samples without any are not in it."""
+        found: dict[str, list[Annotation]] = {}
+        for batch in self.annotation_table.to_batches(max_chunksize=ROWS):
+            for row in batch.to_pylist():
+                found.setdefault(row["sample"], []).append(_annotation(row))
+        return found
+
+    def records(self, split: str | None = None) -> list[tuple[Sample, list[Annotation]]]:
+        """Samples that are done, with their annotations (none: background): what is trained on and scored."""
+        annotations: Mapping[str, list[Annotation]] = self.annotations()
+        return [(s, annotations.get(s.id, [])) for s in self.iter_samples(split) if s.status == "done"]
+
+    def image_path(self, sample: Sample, role: str = "main") -> Path:
+        return Dataset(self.ws, self.manifest.dataset).image_path(sample, role)
+
+
+def _digest_of(manifest: VersionManifest, samples: pa.Table, annotations: pa.Table) -> str:
+    check = _Digest(manifest.classes)
+    for what, table, schema in (("sample", samples, SAMPLES), ("annotation", annotations, ANNOTATIONS)):
+        for batch in table.select(schema.names).to_batches(max_chunksize=ROWS):
+            for row in batch.to_pylist():
+                check.add(what, row)
+    return check.hex()
+
+
+def _changed(folder: Path, how: str) -> DatasetError:
+    return DatasetError(
+        f"this version is not what it was: {how}",
+        where=str(folder),
+        code="dataset.tampered",
+        what_to_do="Restore the folder from a copy, or make a new version: trugrade data snapshot NAME",
+    )

@@ -1,0 +1,59 @@
+"""Jobs: whatever can take over five seconds runs detached, in a process tree of its own.
+
+`launch` starts a *supervisor* (`python -m trugrade_core.worker FOLDER`, no torch in it), which survives the app, the
+browser and the terminal, waits for its device, starts the child that does the work, and tells how it ended. All
+that anyone else needs is in the job's folder.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from trugrade_core.runs import LIVE, RunFolder, Status, list_ids
+from trugrade_core.workspace import Workspace
+
+
+def launch(folder: RunFolder) -> None:
+    """Start the supervisor of a queued job and return at once."""
+    with folder.log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trugrade_core.worker", str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=folder.path,
+        )
+    # The supervisor outlives this process; while both live, its end must be collected or it stays a zombie.
+    threading.Thread(target=process.wait, daemon=True, name=f"reap {folder.id}").start()
+
+
+def follow(folder: RunFolder, *, poll_s: float = 0.2) -> Iterator[dict[str, Any]]:
+    """Every event of a job from its first on, as it is written, until it has ended."""
+    offset = 0
+    while True:
+        ended = not folder.status().live
+        for end, event in folder.follow(offset):
+            offset = end
+            yield event
+        if ended:
+            return
+        time.sleep(poll_s)
+
+
+def wait(folder: RunFolder) -> Status:
+    for _ in follow(folder):
+        pass
+    return folder.status()
+
+
+def live_jobs(ws: Workspace) -> list[tuple[RunFolder, Status]]:
+    """The runs and jobs that are queued or running, oldest first."""
+    folders = [RunFolder(path) for parent in (ws.runs, ws.jobs) for path in list_ids(parent)]
+    found = [(folder, folder.status()) for folder in folders]
+    return sorted([pair for pair in found if pair[1].state in LIVE], key=lambda pair: pair[0].id)

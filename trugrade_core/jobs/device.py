@@ -1,0 +1,37 @@
+"""Standing in line for a device: first come, first served, with no daemon.
+
+A device is a flock on a file of the workspace, held by the supervisor of the job that uses it; whatever ends that
+process frees it.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from trugrade_core.runs import RunFolder, list_ids
+from trugrade_core.workspace import Workspace, locked
+
+
+def try_device(ws: Workspace, device: str, folder: RunFolder, stack: ExitStack) -> str | None:
+    """Take the device and keep it on `stack` (None), or say who is before this job."""
+    before = _first_in_line(ws, device, folder)
+    if before:
+        return f"{before} is before it"
+    with ExitStack() as attempt:
+        held = attempt.enter_context(locked(ws.locks / f"device-{device}", wait=False))
+        if held is None:
+            return "another job runs"
+        stack.push(attempt.pop_all())
+    return None
+
+
+def _first_in_line(ws: Workspace, device: str, folder: RunFolder) -> str | None:
+    """An older job that waits for the same device, if any."""
+    for parent in (ws.runs, ws.jobs):
+        for path in list_ids(parent):
+            other = RunFolder(path)
+            if other.id >= folder.id or not (path / "job.json").exists():
+                continue
+            if other.job().get("device") == device and other.status().state == "queued":
+                return other.id
+    return None

@@ -1,0 +1,191 @@
+"""The supervisor: one small process for each job, alive exactly as long as the job is.
+
+It holds the folder's lock (so that a lock that is free means the job is over), stands in line for its device, starts
+the child or the ranks, passes stop and discard on, samples resources, publishes the catalog, and writes the last
+state when the child could not.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from trugrade_core.jobs.device import try_device
+from trugrade_core.runs import Command, RunFolder, State
+from trugrade_core.workspace import Workspace, locked
+
+POLL_S = 0.25
+RESOURCES_S = 1.0
+PUBLISH_S = 10.0
+TERM_GRACE_S = 20.0
+"""How long a child may take to end after it was asked to."""
+
+
+class Supervisor:
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.ws = Workspace(folder.path.parent.parent)
+        self.job = folder.job()
+        self.attempt = folder.attempt()
+        self.control_offset = self._control_end()
+        self.children: list[subprocess.Popen[bytes]] = []
+        self.asked: list[Command] = []
+
+    def run(self) -> None:
+        with ExitStack() as stack:
+            stack.enter_context(locked(self.folder.path / ".lock"))
+            if self.folder.status().state != "queued":
+                return
+            if not self._wait_for_device(stack):
+                self._end("stopped", "stopped before it started")
+                return
+            self._state("running")
+            self._start_children()
+            self._watch()
+            self._conclude()
+        self._publish()
+
+    # --- waiting ---------------------------------------------------------------------------------------------
+
+    def _wait_for_device(self, stack: ExitStack) -> bool:
+        """Hold the job's device; False when a person stopped the job first."""
+        device = self.job.get("device")
+        told = False
+        while device:
+            holder = try_device(self.ws, device, self.folder, stack)
+            if holder is None:
+                break
+            if not told:
+                self._state("queued", f"waits for {device}: {holder}")
+                self._publish()
+                told = True
+            if self._read_control():
+                return False
+            time.sleep(POLL_S)
+        return not self._read_control()
+
+    # --- working ---------------------------------------------------------------------------------------------
+
+    def _start_children(self) -> None:
+        ranks = int(self.job.get("ranks", 1))
+        port = str(_free_port()) if ranks > 1 else ""
+        for rank in range(ranks):
+            env = {**os.environ, **self.job.get("environment", {})}
+            if ranks > 1:
+                # The names torchrun uses, so that Fabric takes the ranks as given and starts none of its own.
+                env |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_PORT": port,
+                        "LOCAL_WORLD_SIZE": str(ranks), "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1",
+                        "TORCHELASTIC_RUN_ID": self.folder.id}  # fmt: skip
+            command = [sys.executable, "-m", "trugrade_core.worker", "--child", str(self.folder.path)]
+            self.children.append(subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL))
+
+    def _watch(self) -> None:
+        """Until every child has ended. A rank that dies takes the others with it."""
+        from trugrade_core.monitor.resources import ResourceMonitor
+
+        resources = ResourceMonitor(pid=os.getpid())
+        next_sample = next_publish = time.monotonic()
+        kill_at: float | None = None
+        while any(child.poll() is None for child in self.children):
+            now = time.monotonic()
+            if now >= next_sample:
+                self.folder.append("resources", attempt=self.attempt, values=resources.sample())
+                next_sample = now + RESOURCES_S
+            if now >= next_publish:
+                self._publish()
+                next_publish = now + PUBLISH_S
+            kill_at = self._pass_on(self._read_control(), kill_at)
+            failed = [child for child in self.children if child.poll() not in (None, 0)]
+            if failed and kill_at is None:
+                self._signal(signal.SIGTERM)
+                kill_at = now + TERM_GRACE_S
+            if kill_at is not None and now >= kill_at:
+                self._signal(signal.SIGKILL)
+            time.sleep(POLL_S)
+
+    def _pass_on(self, commands: list[Command], kill_at: float | None) -> float | None:
+        """A training reads stop and save from its folder itself and ends on a step; other jobs are told by signal.
+
+        Asked twice, either is ended by force. Returns when to kill, if at all.
+        """
+        self.asked += commands
+        ends = [command for command in self.asked if command in ("stop", "discard")]
+        if not commands or not ends:
+            return kill_at
+        if self.job["kind"] == "train" and len(ends) == 1:
+            return kill_at
+        self._signal(signal.SIGTERM)
+        return time.monotonic() + TERM_GRACE_S
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self.children:
+            if child.poll() is None:
+                child.send_signal(number)
+
+    # --- ending ----------------------------------------------------------------------------------------------
+
+    def _conclude(self) -> None:
+        """Write the last state if the child has not, and carry a discard out."""
+        codes = [child.returncode for child in self.children]
+        last = self.folder.last("state")
+        if last["state"] == "running":
+            if any(command in ("stop", "discard") for command in self.asked):
+                self._end("stopped", "stopped by a person")
+            else:
+                self._end("crashed", *_cause(codes, self.folder))
+        if "discard" in self.asked:
+            self._end("discarded", "discarded by a person")
+            self.ws.to_trash(self.folder.path)
+
+    def _state(self, state: State, reason: str = "", failure: str = "", what_to_do: str = "") -> None:
+        words = {"failure": failure, "what_to_do": what_to_do} if failure else {}
+        self.folder.append("state", sync=True, attempt=self.attempt, state=state, reason=reason, **words)
+
+    _end = _state
+
+    def _publish(self) -> None:
+        from trugrade_core.catalog.fold import publish
+
+        try:
+            publish(self.ws)
+        except Exception as e:  # the catalog can always be made again; the work must go on
+            print(f"catalog not published: {e}", file=sys.stderr)  # noqa: T201
+
+    # --- control ---------------------------------------------------------------------------------------------
+
+    def _control_end(self) -> int:
+        """Where this attempt's commands begin: what earlier attempts were asked is over."""
+        return self.folder.asked(0)[0] if self.attempt > 1 else 0
+
+    def _read_control(self) -> list[Command]:
+        self.control_offset, commands = self.folder.asked(self.control_offset)
+        return commands
+
+
+def _cause(codes: list[int], folder: RunFolder) -> tuple[str, str, str]:
+    """(reason, failure class, next step) for children that ended without a word."""
+    killed = [-code for code in codes if code < 0]
+    number = next((n for n in killed if n != signal.SIGTERM), killed[0] if killed else 0)
+    resume = f"Resume it: trugrade run resume {folder.id}"
+    if number == signal.SIGKILL:
+        return "the process was killed (signal 9), by a person or for memory", "killed", resume
+    if number:
+        return f"the process ended by signal {signal.Signals(number).name}", "killed", resume
+    return f"the process ended without an outcome (exit {max(codes, default=0)})", "bug", f"Read the log: {folder.log}"
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+def main(path: Any) -> None:
+    Supervisor(RunFolder(path)).run()

@@ -1,0 +1,390 @@
+"""Parts that the detectors share: bodies, necks, the strip block, the side refiner and static pooling.
+
+Letters as in `base`; C channels, D boxes to refine. Normalisation: layers of a pretrained network keep its statistics
+for good (frozen batch norm); layers that start at random use group norm, which trains at any batch size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torchvision.ops import FeaturePyramidNetwork, roi_align
+
+from trugrade_core.models.weights import Weights
+
+CARD_STRIDES = (8, 16, 32, 64)
+CARD_ANCHORS = ((0.08, 0.113), (0.16, 0.226), (0.32, 0.45), (0.64, 0.85))
+"""Sides of the light variants' anchors as shares of the canvas, one row for each level: a card fills most of it."""
+CARD_RATIOS = (0.5, 0.71, 1.0, 1.41, 2.0)
+"""Height to width of anchors: cards are 1.4 either way up; 0.4 to 2.5 overlaps one of them by 0.8 or more."""
+
+# --- normalisation -----------------------------------------------------------------------------------------------
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Groups of 8 channels, or the nearest that divides."""
+    return nn.GroupNorm(math.gcd(channels, max(1, channels // 8)), channels)
+
+
+def settle_norms(module: nn.Module, known: Collection[str]) -> None:
+    """Make every norm of a convolution one that never moves, by the names of the weights that it gets.
+
+    Where `known` has a layer's running_mean: batch norm frozen at those statistics; else group norm. Weight and bias
+    keep names and values, and statistics that are there are kept.
+    """
+    from timm.layers.norm_act import FrozenBatchNormAct2d
+    from torchvision.ops import FrozenBatchNorm2d
+
+    still = (FrozenBatchNorm2d, FrozenBatchNormAct2d)
+    parents: list[tuple[str, nn.Module]] = list(module.named_modules())
+    for parent_name, parent in parents:
+        for name, old in list(parent.named_children()):
+            if not isinstance(old, (nn.BatchNorm2d, nn.GroupNorm, *still)):
+                continue
+            frozen = f"{parent_name}.{name}.running_mean".lstrip(".") in known
+            if not isinstance(old, still if frozen else nn.GroupNorm):
+                setattr(parent, name, _norm_like(old, frozen=frozen))
+
+
+def _norm_like(old: Any, *, frozen: bool) -> nn.Module:
+    """A norm with the weights and the activation (timm's norms have one) of `old`."""
+    from timm.layers.norm_act import BatchNormAct2d, FrozenBatchNormAct2d, GroupNormAct
+    from torchvision.ops import FrozenBatchNorm2d
+
+    channels = len(old.weight)
+    groups = group_norm(channels).num_groups
+    new: Any
+    if isinstance(old, BatchNormAct2d | FrozenBatchNormAct2d | GroupNormAct):
+        new = FrozenBatchNormAct2d(channels, old.eps) if frozen else GroupNormAct(channels, groups, old.eps)
+        new.act, new.drop = old.act, old.drop
+    else:
+        new = FrozenBatchNorm2d(channels, old.eps) if frozen else nn.GroupNorm(groups, channels, old.eps)
+    kept = {name: value for name, value in old.state_dict().items() if name in new.state_dict()}
+    new.load_state_dict(kept, strict=False)
+    made: nn.Module = new.requires_grad_(old.weight.requires_grad)
+    return made
+
+
+# --- body and neck -----------------------------------------------------------------------------------------------
+
+
+class PathAggregation(nn.Module):
+    """`feature_pyramid: enhanced`: a second, bottom-up path over the pyramid (PANet, Liu et al. 2018).
+
+    Precise edges of the fine levels reach the coarse ones in a few steps. Each level starts as what it was, since
+    the added term's norm starts at zero.
+    """
+
+    def __init__(self, channels: int, levels: int) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(nn.Conv2d(channels, channels, 3, stride=2, padding=1) for _ in range(levels - 1))
+        self.mix = nn.ModuleList(
+            nn.Sequential(nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1, bias=False), group_norm(channels))
+            for _ in range(levels - 1)
+        )
+        for block in self.mix:
+            nn.init.zeros_(block[-1].weight)  # type: ignore[index]
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        out = [maps[0]]
+        for down, mix, coarse in zip(self.down, self.mix, maps[1:], strict=True):
+            out.append(coarse + mix(coarse + down(out[-1])))
+        return out
+
+
+class FineMap(nn.Module):
+    """One map at stride 2 from the body's first maps and the pyramid's finest: where a border is to a part of a px."""
+
+    def __init__(self, in_channels: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
+        self.mix = nn.Sequential(
+            group_norm(channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1), group_norm(channels)
+        )
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Maps from fine to coarse -> (B, channels, h, w) of the first."""
+        size = maps[0].shape[-2:]
+        found = self.lateral[0](maps[0])
+        for lateral, x in zip(list(self.lateral)[1:], maps[1:], strict=True):
+            found = found + F.interpolate(lateral(x), size=size, mode="bilinear", align_corners=False)
+        mixed: Tensor = F.relu(self.mix(found))
+        return mixed
+
+
+class Features(nn.Module):
+    """Body and neck of a detector. `recompute` has the activations computed again in the backward pass."""
+
+    recompute = False
+
+    def frozen_parts(self, mode: str) -> list[nn.Module]:
+        """The body's modules that `mode` freezes: none, partial (stem and earlier half of the stages) or full."""
+        raise NotImplementedError
+
+    def run(self, part: Any, x: Any) -> Any:
+        return checkpoint(part, x, use_reentrant=False) if self.recompute and self.training else part(x)
+
+
+class Backbone(Features):
+    """Body, pyramid and fine map.
+
+    `body` is run in order; `taps` names the modules whose outputs are kept, `pyramid` those of them that the FPN
+    takes, the others go into the fine map beside the pyramid's finest level. `stages` are the body's names in the
+    order of freezing, stem first. `scale` and `shift` turn ImageNet-normalised input into what the body learnt with.
+    """
+
+    fine_stride = 2
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        body: nn.ModuleDict,
+        *,
+        taps: dict[str, int],
+        pyramid: Sequence[str],
+        channels: int,
+        extra: nn.Module,
+        norm: Any = None,
+        stages: Sequence[Sequence[str]],
+        fine_channels: int = 32,
+        input_affine: tuple[Sequence[float], Sequence[float]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.taps, self.pyramid, self.stages = taps, tuple(pyramid), stages
+        self.fpn = FeaturePyramidNetwork([taps[name] for name in pyramid], channels, extra, norm)
+        self.pan: nn.Module | None = None
+        early = [taps[name] for name in taps if name not in pyramid]
+        self.fine = FineMap([*early, channels], fine_channels)
+        self.channels, self.fine_channels = channels, fine_channels
+        scale, shift = input_affine or ((1, 1, 1), (0, 0, 0))
+        self.register_buffer("scale", torch.tensor(scale).view(3, 1, 1).float(), persistent=False)
+        self.register_buffer("shift", torch.tensor(shift).view(3, 1, 1).float(), persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """(B, 3, S, S) -> the pyramid's levels from fine to coarse, and the fine map at stride 2."""
+        x = images * self.scale + self.shift
+        kept = OrderedDict()
+        for name, part in self.body.items():
+            x = self.run(part, x)
+            if name in self.taps:
+                kept[name] = x
+        levels = list(self.fpn(OrderedDict((name, kept[name]) for name in self.pyramid)).values())
+        if self.pan is not None:
+            levels = self.pan(levels)
+        early = [kept[name] for name in self.taps if name not in self.pyramid]
+        return levels, self.fine([*early, levels[0]])
+
+    def enhance(self, levels: int) -> None:
+        self.pan = PathAggregation(self.channels, levels)
+
+    def frozen_parts(self, mode: str) -> list[nn.Module]:
+        keep = {"none": 0, "partial": 1 + (len(self.stages) - 1) // 2, "full": len(self.stages)}[mode]
+        return [self.body[name] for stage in self.stages[:keep] for name in stage]
+
+
+def lite0_body() -> nn.ModuleDict:
+    """timm's tf_efficientnet_lite0 without its last layers; outputs at strides 2, 4, 8, 16 and 32."""
+    import timm
+
+    net: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    parts = {"stem": nn.Sequential(OrderedDict(conv_stem=net.conv_stem, bn1=net.bn1))}
+    parts |= {f"stage{i}": block for i, block in enumerate(net.blocks)}
+    return nn.ModuleDict(parts)
+
+
+def resnet50_body() -> nn.ModuleDict:
+    """torchvision's resnet50 without its last layers, under its own names."""
+    from torchvision.models import resnet50
+
+    net = resnet50(weights=None)
+    return nn.ModuleDict({name: part for name, part in net.named_children() if name not in ("avgpool", "fc")})
+
+
+def load_body(variant: str, file: Weights) -> tuple[nn.ModuleDict, set[str]]:
+    """The body of a variant, filled from `file` if that holds a body alone, and the detector's names of what it got."""
+    light = variant == "efficientnet_lite0"
+    body = lite0_body() if light else resnet50_body()
+    return body, {f"backbone.body.{name}" for name in file.fill(body, LITE0_NAMES if light else None)}
+
+
+LITE0_NAMES = {"conv_stem.": "stem.conv_stem.", "bn1.": "stem.bn1."} | {f"blocks.{i}.": f"stage{i}." for i in range(7)}
+"""From timm's names to those of `lite0_body`."""
+LITE0_AFFINE = ([s / 0.5 for s in (0.229, 0.224, 0.225)], [(m - 0.5) / 0.5 for m in (0.485, 0.456, 0.406)])
+"""From (x - ImageNet mean) / std to (x - 0.5) / 0.5, which EfficientNet-Lite learnt with."""
+
+
+def lite0_backbone(body: nn.ModuleDict, channels: int, extra: nn.Module) -> Backbone:
+    """Pyramid at strides 8, 16, 32 and `extra`'s, with group norm; fine map from strides 2, 4 and 8."""
+    return Backbone(
+        body,
+        taps={"stage0": 16, "stage1": 24, "stage2": 40, "stage4": 112, "stage6": 320},
+        pyramid=("stage2", "stage4", "stage6"),
+        channels=channels,
+        extra=extra,
+        norm=group_norm,
+        stages=[("stem",), *((f"stage{i}",) for i in range(7))],
+        input_affine=LITE0_AFFINE,
+    )
+
+
+def resnet50_backbone(body: nn.ModuleDict, extra: nn.Module, *, first: int, norm: Any = None) -> Backbone:
+    """Pyramid of 256 channels over layer`first` to layer4; names as in torchvision's detectors."""
+    layers = {f"layer{i}": 128 * 2**i for i in (1, 2, 3, 4)}
+    return Backbone(
+        body,
+        taps={"relu": 64, **layers},
+        pyramid=[name for name in layers if int(name[-1]) >= first],
+        channels=256,
+        extra=extra,
+        norm=norm,
+        stages=[("conv1", "bn1"), *((name,) for name in layers)],
+    )
+
+
+# --- heads -------------------------------------------------------------------------------------------------------
+
+
+class StripBlock(nn.Module):
+    """`head_customization: phoenix_specialized`: for thin objects of large aspect, such as a card's border.
+
+    Long, one-pixel-wide depthwise convolutions and means over whole rows and columns (strip pooling, Hou et al.
+    2020) tell each place what lies on its row and its column; a square window would need to be as large as the
+    card. Adds to its input and starts as the identity.
+    """
+
+    def __init__(self, channels: int, length: int = 7) -> None:
+        super().__init__()
+        pad = length // 2
+        self.along_x = nn.Conv2d(channels, channels, (1, length), padding=(0, pad), groups=channels)
+        self.along_y = nn.Conv2d(channels, channels, (length, 1), padding=(pad, 0), groups=channels)
+        self.mix = nn.Sequential(group_norm(channels), nn.ReLU(), nn.Conv2d(channels, channels, 1))
+        nn.init.zeros_(self.mix[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.mix[-1].bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.along_y(x.mean(dim=3, keepdim=True))
+        columns = self.along_x(x.mean(dim=2, keepdim=True))
+        found: Tensor = x + self.mix(self.along_x(x) + self.along_y(x) + rows + columns)
+        return found
+
+
+class SideRefiner(nn.Module):
+    """Moves each side of a box to where the border lies on the fine map.
+
+    A pooled 7 x 7 view of a card has cells 40 px wide: enough to find the card, too coarse for its border. Here each
+    side is looked at in a strip of its own, `REACH` of the box's size to both sides and stride-2 fine across; the
+    answer is the mean of a distribution over `ACROSS` places, one for each class, since outer and inner border lie
+    close together. The four sides have weights of their own (grouped convolutions). Trained on true boxes with random
+    errors, so that it learns from the first step; run `PASSES` times, the second from the first's result.
+    """
+
+    REACH = 1 / 14
+    ACROSS = 24
+    ALONG = 8
+    PASSES = 2
+    COPIES = 8
+    places: Tensor
+    sign: Tensor
+
+    def __init__(self, in_channels: int, classes: int, stride: int, width: int = 24) -> None:
+        super().__init__()
+        self.classes, self.stride = classes, stride
+        c = 4 * width
+        self.trunk = nn.Sequential(
+            nn.Conv2d(4 * in_channels, c, 3, padding=1, groups=4),
+            nn.GroupNorm(4, c),
+            nn.ReLU(),
+            nn.Conv2d(c, c, (self.ALONG, 3), padding=(0, 1), groups=4),
+            nn.GroupNorm(4, c),
+            nn.ReLU(),
+            nn.Conv2d(c, 4 * classes, (1, 3), padding=(0, 1), groups=4),
+        )
+        places = (torch.arange(self.ACROSS) + 0.5) / self.ACROSS * 2 - 1
+        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("sign", torch.tensor([1.0, 1.0, -1.0, -1.0]), persistent=False)
+
+    def reach(self, boxes: Tensor) -> Tensor:
+        """(D, 4) -> (D, 1): half the width of the strips in px."""
+        size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
+        return (size[:, 0] * size[:, 1]).sqrt().mul(self.REACH).clamp(min=4)[:, None]
+
+    def logits(self, fine: Tensor, boxes: Tensor, image: Tensor, labels: Tensor) -> Tensor:
+        """fine (B, C, h, w), boxes (D, 4), the image and the class (from 1) of each -> (D, 4, ACROSS) over the
+        places from outside to inside, sides in the order x0, y0, x1, y1."""
+        x0, y0, x1, y1 = boxes.unbind(1)
+        r = self.reach(boxes)[:, 0]
+        i = image.to(boxes.dtype)
+        upright = (self.ALONG, self.ACROSS)
+        flat = (self.ACROSS, self.ALONG)
+        left = self._strip(fine, torch.stack([i, x0 - r, y0, x0 + r, y1], 1), upright)
+        right = self._strip(fine, torch.stack([i, x1 - r, y0, x1 + r, y1], 1), upright).flip(3)
+        top = self._strip(fine, torch.stack([i, x0, y0 - r, x1, y0 + r], 1), flat).transpose(2, 3)
+        bottom = self._strip(fine, torch.stack([i, x0, y1 - r, x1, y1 + r], 1), flat).transpose(2, 3).flip(3)
+        found = self.trunk(torch.cat([left, top, right, bottom], 1)).view(-1, 4, self.classes, self.ACROSS)
+        which = (labels - 1).view(-1, 1, 1, 1).expand(-1, 4, 1, self.ACROSS)
+        chosen: Tensor = found.gather(2, which)[:, :, 0].float()
+        return chosen
+
+    def _strip(self, fine: Tensor, rois: Tensor, size: tuple[int, int]) -> Tensor:
+        found: Tensor = roi_align(fine, rois, size, 1 / self.stride, sampling_ratio=2, aligned=True)
+        return found
+
+    def forward(self, fine: Tensor, boxes: Tensor, image: Tensor, labels: Tensor) -> Tensor:
+        """Boxes (D, 4) -> boxes (D, 4)."""
+        for _ in range(self.PASSES):
+            inward = (self.logits(fine, boxes, image, labels).softmax(-1) * self.places).sum(-1)
+            boxes = boxes + inward * self.sign * self.reach(boxes)
+        return boxes
+
+    def loss(self, fine: Tensor, targets: list[dict[str, Tensor]]) -> Tensor:
+        """Mean over sides of the L1 distance in strip halves, plus the cross entropy of the two nearest places."""
+        true = torch.cat([t["boxes"] for t in targets]).repeat(self.COPIES, 1)
+        labels = torch.cat([t["labels"] for t in targets]).repeat(self.COPIES)
+        counts = [len(t["boxes"]) for t in targets]
+        image = torch.cat([fine.new_full((n,), i) for i, n in enumerate(counts)]).repeat(self.COPIES)
+        if not len(true):
+            return fine.sum() * 0
+        spread = torch.rand(len(true), 1, device=true.device)
+        error = (torch.rand_like(true) * 2 - 1) * spread * 0.8
+        boxes = true + error * self.reach(true)
+        wanted = ((true - boxes) / self.reach(boxes) * self.sign).clamp(-1, 1)
+        logits = self.logits(fine, boxes, image, labels)
+        found = (logits.softmax(-1) * self.places).sum(-1)
+        place = ((wanted + 1) / 2 * self.ACROSS - 0.5).clamp(0, self.ACROSS - 1)
+        low = place.floor().clamp(max=self.ACROSS - 2).long()
+        share = place - low
+        log_p = logits.log_softmax(-1)
+        nearest = log_p.gather(-1, torch.stack([low, low + 1], -1))
+        crossed = -(nearest[..., 0] * (1 - share) + nearest[..., 1] * share).mean()
+        return F.l1_loss(found, wanted) * 4 + crossed * 0.25
+
+
+def pool_static(levels: list[Tensor], rois: Tensor, size: int, strides: Sequence[int]) -> Tensor:
+    """What torchvision's MultiScaleRoIAlign gives, without indexing that depends on data: (n, C, size, size).
+
+    rois (n, 5): image, x0, y0, x1, y1. Each is pooled from all levels and kept from its own.
+    """
+    area = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
+    low, high = math.log2(strides[0]), math.log2(strides[-1])
+    level = torch.floor(4 + torch.log2(area / 224) + 1e-6).clamp(min=low, max=high)
+    found = torch.zeros((), device=rois.device)
+    for x, stride in zip(levels, strides, strict=True):
+        own = (level == math.log2(stride)).to(x.dtype)[:, None, None, None]
+        found = found + roi_align(x, rois, (size, size), 1 / stride, sampling_ratio=2) * own
+    return found
+
+
+def box_rois(boxes: Tensor) -> Tensor:
+    """(B, n, 4) -> (B * n, 5) with the image's index in front."""
+    b, n, _ = boxes.shape
+    image = torch.arange(b, device=boxes.device, dtype=boxes.dtype).view(b, 1, 1).expand(b, n, 1)
+    return torch.cat([image, boxes], 2).view(b * n, 5)

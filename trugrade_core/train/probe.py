@@ -1,0 +1,123 @@
+"""What a run will take, measured by a few steps before it starts: batch size, seconds, memory, disk."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from trugrade_core.models.base import Detector
+from trugrade_core.train.loader import Batch, CardImages, collate
+from trugrade_core.train.objective import count_parameters, total_loss
+from trugrade_core.train.plan import Estimate, RunPlan
+
+LARGEST_BATCH = 16
+MEMORY_SHARE = 0.7
+"""Of the device's memory that a step may take, so that a longer list of objects does not break it."""
+
+
+def largest_batch(images: int) -> int:
+    """What `batch_size: auto` tries first."""
+    return max(1, min(LARGEST_BATCH, images // 4))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    words = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+    )
+
+
+def probe_batch(model: Detector, data: CardImages, plan: RunPlan, device: torch.device, memory_bytes: int) -> int:
+    """The largest batch, halving from `largest_batch`, whose step fits into the device's memory.
+
+    On a GPU a step is tried and backs off when memory runs out. On a CPU running out ends the process, so two small
+    steps are measured and the rest is reckoned.
+    """
+    size = largest_batch(len(data))
+    if device.type == "cpu":
+        _step(model, data, 1, plan, device)
+        base = peak_memory_bytes(device)
+        _step(model, data, min(4, size), plan, device)
+        for_each = max(1, peak_memory_bytes(device) - base) / max(1, min(4, size) - 1)
+        while size > 1 and base + for_each * (size - 1) > MEMORY_SHARE * memory_bytes:
+            size //= 2
+        return size
+    while True:
+        try:
+            _step(model, data, size, plan, device)
+            return size
+        except RuntimeError as e:
+            if not is_out_of_memory(e) or size == 1:
+                raise
+            size //= 2
+            torch.cuda.empty_cache()
+
+
+def measure(
+    model: Detector,
+    data: CardImages,
+    plan: RunPlan,
+    batch_size: int,
+    steps: int,
+    validations: int,
+    validate_one: Callable[[Batch], object],
+    validation_batches: int,
+) -> Estimate:
+    """Estimate a run from two warm steps and one validation batch. Leaves weights and random state as they were."""
+    device = next(model.parameters()).device
+    _step(model, data, batch_size, plan, device)
+    step_s = min(_step(model, data, batch_size, plan, device) for _ in range(2))
+    begun = time.perf_counter()
+    validate_one(first_batch(data, batch_size))
+    validation_s = (time.perf_counter() - begun) * validation_batches
+    accumulated = plan.config.hyperparameters.advanced_settings.gradient_accumulation_steps
+    return Estimate(
+        seconds=steps * accumulated * step_s + validations * validation_s,
+        peak_memory_bytes=peak_memory_bytes(device),
+        disk_bytes=_disk_bytes(model, plan),
+        source="measured by a few steps and one validation batch at start",
+    )
+
+
+def _step(model: Detector, data: CardImages, batch_size: int, plan: RunPlan, device: torch.device) -> float:
+    """Seconds of one forward and backward pass."""
+    batch = first_batch(data, batch_size)
+    with torch.random.fork_rng():
+        begun = time.perf_counter()
+        targets = [{name: t.to(device) for name, t in target.items()} for target in batch.targets]
+        losses = model(batch.images.to(device), targets)
+        total_loss(losses, model, plan.config.loss_config)[0].backward()  # type: ignore[no-untyped-call]
+        model.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return time.perf_counter() - begun
+
+
+def first_batch(data: CardImages, batch_size: int) -> Batch:
+    return collate([data[0, i % len(data)] for i in range(batch_size)])
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Of this process so far: on the GPU, or resident in RAM."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def device_memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    from trugrade_core.machine import Machine
+
+    return Machine.here().memory_bytes
+
+
+def _disk_bytes(model: Detector, plan: RunPlan) -> int:
+    """latest (weights and optimizer state) twice, while the new one is written, and best (weights)."""
+    total, trained = count_parameters(model)
+    slots = 2 if plan.config.hyperparameters.optimization.optimizer == "adamw" else 1
+    return 4 * (2 * (total + slots * trained) + total)

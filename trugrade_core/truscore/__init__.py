@@ -1,0 +1,1 @@
+"""What TruScore needs of an artifact: onnxruntime, numpy and OpenCV, no torch."""

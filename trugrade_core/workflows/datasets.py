@@ -1,0 +1,97 @@
+"""What a person does with datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trugrade_core.data.importing import ImportOptions, import_dataset
+from trugrade_core.data.store import Dataset
+from trugrade_core.errors import DatasetError
+from trugrade_core.runs import RunFolder
+from trugrade_core.workflows.jobs import Job, start
+from trugrade_core.workspace import Workspace, check_name
+
+
+def preview_import(ws: Workspace, source: Path, dataset: str, options: ImportOptions) -> dict[str, Any]:
+    """What an import would take and skip; writes nothing."""
+    check_name(dataset, "dataset")
+    return import_dataset(ws, source, dataset, options.model_copy(update={"dry_run": True})).as_json()
+
+
+def start_import(ws: Workspace, source: Path, dataset: str, options: ImportOptions, *, who: str = "") -> RunFolder:
+    check_name(dataset, "dataset")
+    if not source.exists():
+        raise DatasetError("there is nothing here", where=str(source), what_to_do="Give an existing file or folder.")
+    args = {"source": str(source.absolute()), "dataset": dataset, "options": options.model_dump(mode="json")}
+    return start(ws, "import", args, title=f"Import {source.name} into {dataset}", who=who)
+
+
+def do_import(job: Job) -> dict[str, Any]:
+    options = ImportOptions.model_validate(job.args["options"])
+    report = import_dataset(job.ws, Path(job.args["source"]), job.args["dataset"], options, progress=job.progress)
+    return report.as_json()
+
+
+def start_synth(ws: Workspace, dataset: str, *, count: int, seed: int = 0, dpi: int = 600, who: str = "") -> RunFolder:
+    check_name(dataset, "dataset")
+    args = {"dataset": dataset, "count": count, "seed": seed, "dpi": dpi}
+    return start(ws, "synth", args, title=f"Make {count} synthetic cards in {dataset}", who=who)
+
+
+def do_synth(job: Job) -> dict[str, Any]:
+    from trugrade_core.synth import synthesize
+
+    return synthesize(job.ws, progress=job.progress, **job.args)
+
+
+def start_export(ws: Workspace, dataset: str, format: str, out: Path, *, who: str = "") -> RunFolder:
+    """`dataset` is NAME[@VERSION]."""
+    args = {"dataset": dataset, "format": format, "out": str(out.absolute())}
+    return start(ws, "export_dataset", args, title=f"Export {dataset} as {format}", who=who)
+
+
+def do_export(job: Job) -> dict[str, Any]:
+    from trugrade_core.data.exporting import export_version
+    from trugrade_core.data.versions import Version
+
+    version = Version.open(job.ws, job.args["dataset"])
+    return export_version(version, job.args["format"], Path(job.args["out"]), progress=job.progress)
+
+
+def split_dataset(
+    ws: Workspace, name: str, *, ratios: tuple[float, float, float] = (0.7, 0.15, 0.15), seed: int = 0
+) -> dict[str, Any]:
+    """Divide the cards into train, val and test, and keep that as a version."""
+    from trugrade_core.data.versions import split, summary
+
+    return summary(split(Dataset.open(ws, name), ratios, seed))
+
+
+def snapshot_dataset(ws: Workspace, name: str) -> dict[str, Any]:
+    """Keep the dataset as it is now as a version; the same content gives the same version."""
+    from trugrade_core.data.versions import snapshot, summary
+
+    return summary(snapshot(Dataset.open(ws, name)))
+
+
+def remove_dataset(ws: Workspace, name: str) -> Path:
+    """Move a dataset to the workspace's trash; returns where it lies now."""
+    Dataset.open(ws, name)
+    return ws.to_trash(ws.datasets / name)
+
+
+def parse_ratios(text: str) -> tuple[float, float, float]:
+    """`70/15/15` as shares that sum to 1."""
+    from trugrade_core.errors import UsageError
+
+    try:
+        train, val, test = (float(part) for part in text.split("/"))
+        total = train + val + test
+        if min(train, val, test) < 0 or not total > 0:
+            raise ValueError
+    except ValueError:
+        raise UsageError(
+            f"'{text}' is not a set of ratios", what_to_do="Write three numbers such as 70/15/15 (train/val/test)."
+        ) from None
+    return train / total, val / total, test / total

@@ -1,0 +1,167 @@
+"""What is here: tasks, datasets, runs, and how runs differ. Reads only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from trugrade_core.config import RunConfig, get_key, leaves, load_mapping, parse_config
+from trugrade_core.data.store import Dataset, list_datasets
+from trugrade_core.data.versions import summary
+from trugrade_core.errors import TruGradeError, UsageError
+from trugrade_core.models import describe
+from trugrade_core.runs import RunFolder, list_ids
+from trugrade_core.tasks import TASKS
+from trugrade_core.workspace import Workspace, read_json
+
+
+def tasks() -> list[dict[str, Any]]:
+    """A row for each task of the table, in the shape of `trugrade tasks --json`."""
+    words = (
+        "id",
+        "category",
+        "kind",
+        "description",
+        "precision",
+        "speed",
+        "complexity",
+        "input",
+        "output",
+        "main_metric",
+    )
+    return [
+        {word: getattr(task, word) for word in words}
+        | {"classes": {str(i): name for i, name in enumerate(task.classes, 1)}, "architectures": describe(task)}
+        for task in TASKS.values()
+    ]
+
+
+# --- datasets ----------------------------------------------------------------------------------------------------
+
+
+def datasets(ws: Workspace) -> list[dict[str, Any]]:
+    return [_dataset_row(Dataset.open(ws, name)) for name in list_datasets(ws)]
+
+
+def _dataset_row(ds: Dataset) -> dict[str, Any]:
+    samples = ds.samples().values()
+    versions = ds.versions()
+    return {
+        "name": ds.name,
+        "samples": len(samples),
+        "cards": len({s.card for s in samples}),
+        "labelled": sum(s.status == "done" for s in samples),
+        "synthetic": sum(s.origin == "synthetic" for s in samples),
+        "version": versions[-1].version if versions else None,
+        "classes": [c.name for c in ds.classes],
+    }
+
+
+def dataset(ws: Workspace, name: str) -> dict[str, Any]:
+    """One dataset with its classes (and how often each was drawn) and versions, newest first."""
+    ds = Dataset.open(ws, name.partition("@")[0])
+    drawn = Counter(a.label for annotations in ds.annotations().values() for a in annotations)
+    return _dataset_row(ds) | {
+        "classes": [{"name": c.name, "shape": c.shape, "annotations": drawn[c.name]} for c in ds.classes],
+        "versions": [summary(v) | {"created": v.created.isoformat()} for v in reversed(ds.versions())],
+        "conflicts": len(ds.conflicts()),
+    }
+
+
+# --- runs --------------------------------------------------------------------------------------------------------
+
+
+def runs(ws: Workspace, *, jobs: bool = False) -> list[dict[str, Any]]:
+    """A row for each run (and other job), newest first; a damaged folder is a row that says so."""
+    parents = [ws.runs, ws.jobs] if jobs else [ws.runs]
+    folders = [RunFolder(path) for parent in parents for path in list_ids(parent)]
+    return [run_row(folder) for folder in sorted(folders, key=lambda f: f.id, reverse=True)]
+
+
+def run_row(folder: RunFolder) -> dict[str, Any]:
+    try:
+        job = folder.job()
+    except TruGradeError as e:
+        job = {"kind": "train", "title": "damaged folder", "created": None, "damage": e.message}
+    status = folder.status()
+    best = best_checkpoint(folder)
+    main = TASKS[job["task"]].main_metric if job.get("task") in TASKS else None
+    progress = folder.last("progress")
+    return {
+        "run": folder.id,
+        "kind": job["kind"],
+        "title": job.get("title", ""),
+        "state": status.state,
+        "reason": job.get("damage", status.reason),
+        "what_to_do": status.what_to_do,
+        "task": job.get("task"),
+        "architecture": job.get("architecture"),
+        "dataset": job.get("dataset"),
+        "experiment": job.get("experiment"),
+        "created": job["created"],
+        "random_init": job.get("random_init", False),
+        "epoch": best.get("epoch"),
+        "metrics": best.get("metrics", {}),
+        "main_metric_name": main,
+        "main_metric": best.get("metrics", {}).get(main),
+        "done": progress.get("done"),
+        "total": progress.get("total"),
+    }
+
+
+def run(folder: RunFolder) -> dict[str, Any]:
+    """A row of `runs` with the run's plan, checkpoints and evaluations."""
+    plan = folder.path / "plan.json"
+    return run_row(folder) | {
+        "plan": read_json(plan) if plan.exists() else {},
+        "checkpoints": [read_json(path) for path in sorted(folder.checkpoints.glob("*.json"))],
+        "evaluations": sorted(path.parent.name for path in folder.path.glob("evaluation/*/evaluation.json")),
+        "folder": str(folder.path),
+    }
+
+
+def best_checkpoint(folder: RunFolder) -> dict[str, Any]:
+    """The manifest of the best checkpoint, else of the latest, else {}."""
+    for name in ("best", "latest"):
+        path = folder.checkpoints / f"{name}.json"
+        if path.exists():
+            found: dict[str, Any] = read_json(path)
+            return found
+    return {}
+
+
+def run_config(folder: RunFolder) -> RunConfig:
+    """The configuration that a training run was started with."""
+    return parse_config(load_mapping(folder.path / "config.yaml"), where=folder.id)
+
+
+def compare(folders: list[RunFolder]) -> dict[str, Any]:
+    """Runs side by side: best-epoch metrics, and only the settings that differ."""
+    if len(folders) < 2:
+        raise UsageError("comparing needs two runs or more", what_to_do="See: trugrade run list")
+    rows = [run_row(folder) for folder in folders]
+    configs = [run_config(folder) for folder in folders]
+    names = sorted({name for row in rows for name in row["metrics"]})
+    values = {key: [get_key(config, key) for config in configs] for key, _ in leaves()}
+    return {
+        "runs": rows,
+        "metrics": {name: [row["metrics"].get(name) for row in rows] for name in names},
+        "differences": {key: found for key, found in values.items() if any(v != found[0] for v in found)},
+    }
+
+
+def repro(folder: RunFolder) -> list[str]:
+    """The lines that repeat a run on a fresh clone, as far as they are known."""
+    environment = read_json(folder.path / "environment.json")
+    commit = environment.get("git_commit")
+    lines = [f"git checkout {commit}" if commit else "# the code was not under git: no commit is known"]
+    patch = folder.path / "changes.patch"
+    if patch.exists() and patch.stat().st_size:
+        lines.append(f"git apply {patch}")
+    lines.append("make install")
+    threads = environment.get("threads")
+    pin = f" --set machine.threads={threads}" if threads else ""
+    random_init = " --random-init" if folder.job().get("random_init") else ""
+    workspace = folder.path.parent.parent
+    lines.append(f".venv/bin/trugrade -w {workspace} train {folder.path / 'config.yaml'}{pin}{random_init}")
+    return lines

@@ -1,0 +1,265 @@
+"""What a person does with trainings: have one suggested, planned, started, stopped, resumed, removed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trugrade_core.config import RunConfig, dump_yaml, load_mapping, parse_config, parse_value, set_key
+from trugrade_core.data.versions import Version
+from trugrade_core.errors import TrainingError, UsageError, WeightsMissing
+from trugrade_core.jobs import launch
+from trugrade_core.machine import Machine
+from trugrade_core.models import ARCHITECTURES, Architecture, Variant, get_architecture
+from trugrade_core.models.weights import resolve
+from trugrade_core.monitor.experiments import environment, uncommitted_diff
+from trugrade_core.runs import Command, RunFolder
+from trugrade_core.tasks import TASKS, Task, get_task
+from trugrade_core.train.plan import RunPlan, plan_run
+from trugrade_core.train.suggest import PastRun, version_facts
+from trugrade_core.train.suggest import suggest as suggest_config
+from trugrade_core.workflows import overview
+from trugrade_core.workflows.jobs import Job
+from trugrade_core.workspace import Workspace, read_json, write_atomic, write_json
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+# --- configurations ----------------------------------------------------------------------------------------------
+
+
+def read_config(
+    path: Path | None,
+    *,
+    dataset: str | None = None,
+    task: str | None = None,
+    architecture: str | None = None,
+    sets: list[str] | None = None,
+) -> RunConfig:
+    """A file's configuration (or none) with the command line's words over it."""
+    mapping = load_mapping(path) if path else {}
+    for key, value in (("dataset", dataset), ("task", task), ("architecture_config.base_architecture", architecture)):
+        if value is not None:
+            set_key(mapping, key, value)
+    for pair in sets or []:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set {pair} is not dotted.key=value")
+        set_key(mapping, key.strip(), parse_value(text))
+    return parse_config(mapping, where=str(path or "the command line"))
+
+
+def write_config(mapping: Mapping[str, Any], path: Path) -> None:
+    write_atomic(path, dump_yaml(parse_config(mapping), only_given=True))
+
+
+def dotted(mapping: Mapping[str, Any], key: str) -> Any:
+    """The value at `a.b.c` of nested mappings, or None."""
+    found: Any = mapping
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def suggest(
+    ws: Workspace, dataset: str, task: str, *, architecture: str | None = None, ignore_history: bool = False
+) -> dict[str, Any]:
+    """`{"config", "reasons"}`: a configuration for the version and the task, each value with its reason."""
+    version = Version.open(ws, dataset)
+    row = get_task(task)
+
+    def weights_found(architecture: Architecture, variant: Variant, word: str) -> Path | None:
+        try:
+            return resolve(architecture, variant, word, ws_weights=ws.root / "weights")
+        except WeightsMissing:
+            return None
+
+    facts = version_facts(version.records("train"))
+    history = [] if ignore_history else _finished(ws, row, list(version.classes))
+    config, reasons = suggest_config(
+        version.manifest, facts, row, Machine.here(), weights_found, history, architecture=architecture
+    )
+    return {"config": config, "reasons": reasons}
+
+
+def _finished(ws: Workspace, task: Task, classes: list[str]) -> list[PastRun]:
+    """Finished runs of the same task and class list, for suggestions to learn from."""
+    found = []
+    for row in overview.runs(ws):
+        if row["state"] == "finished" and row["task"] == task.id and row["main_metric"] is not None:
+            folder = RunFolder(ws.runs / row["run"])
+            if overview.best_checkpoint(folder).get("classes") == classes:
+                config = overview.run_config(folder).model_dump(mode="json", exclude_unset=True)
+                found.append(PastRun(run=row["run"], config=config, metric=row["main_metric"]))
+    return found
+
+
+def plan(ws: Workspace, config: RunConfig, *, random_init: bool = False) -> RunPlan:
+    """What would become of every key on this machine; starts nothing."""
+
+    def weights_found(word: str) -> str | None:
+        row, variant = get_architecture(config.architecture_config.base_architecture)
+        path = resolve(row, variant, word, ws_weights=ws.root / "weights")
+        return str(path) if path else None
+
+    return plan_run(
+        config,
+        manifest=Version.open(ws, config.dataset).manifest,
+        machine=Machine.here(),
+        weights_found=weights_found,
+        random_init=random_init,
+    )
+
+
+# --- running -----------------------------------------------------------------------------------------------------
+
+
+def start(ws: Workspace, config: RunConfig, *, random_init: bool = False, who: str = "") -> RunFolder:
+    """Queue a training and start its supervisor. Raises ConfigError when the plan refuses a key."""
+    version = Version.open(ws, config.dataset)
+    made = plan(ws, config, random_init=random_init)
+    made.check()
+    threads = made.config.machine.threads
+    folder = RunFolder.create(
+        ws.runs,
+        {
+            "kind": "train",
+            "title": f"Train {made.architecture} on {config.dataset}",
+            "task": config.task,
+            "architecture": f"{made.architecture}_{made.variant}",
+            "dataset": f"{version.manifest.dataset}@{version.manifest.version}",
+            "dataset_digest": version.manifest.digest,
+            "experiment": config.experiment,
+            "device": made.accelerator,
+            "ranks": made.devices,
+            "environment": {"OMP_NUM_THREADS": str(threads)},
+            "random_init": random_init,
+            "who": who,
+        },
+    )
+    pinned = config.model_copy(update={"dataset": folder.job()["dataset"]})
+    write_atomic(folder.path / "config.yaml", dump_yaml(pinned, only_given=True))
+    write_json(folder.path / "plan.json", made.as_json())
+    facts = environment(PROJECT) | {"threads": threads, "seed": config.seed, "dataset_digest": version.manifest.digest}
+    write_json(folder.path / "environment.json", facts)
+    write_atomic(folder.path / "changes.patch", uncommitted_diff(PROJECT))
+    folder.queue()
+    launch(folder)
+    return folder
+
+
+def do_train(job: Job) -> dict[str, Any]:
+    from trugrade_core.train.fit import fit
+
+    config = overview.run_config(job.folder)
+    spec = job.folder.job()
+    version = Version.open(job.ws, config.dataset)
+    made = plan(job.ws, config, random_init=spec["random_init"])
+    if version.manifest.digest != spec["dataset_digest"]:
+        raise TrainingError("the dataset version is not the one this run began with", where=config.dataset,
+                            what_to_do="Start a new run on the version as it is now.")  # fmt: skip
+    return fit(made, version, job.folder, job.emit, job.control)
+
+
+def control(ws: Workspace, run: str, command: Command, *, who: str = "") -> RunFolder:
+    """Ask a queued or running job to stop, discard or save."""
+    folder = RunFolder.find(ws, run, jobs=True)
+    status = folder.status()
+    if not status.live:
+        raise TrainingError(
+            f"is {status.state} and cannot be asked to {command}", where=folder.id, code="training.not_live"
+        )
+    folder.ask(command, who)
+    return folder
+
+
+def resume(ws: Workspace, run: str) -> RunFolder:
+    """Go on from the latest checkpoint of a run that has ended before its last epoch."""
+    folder = RunFolder.find(ws, run)
+    status = folder.status()
+    if status.live or status.state in ("finished", "discarded"):
+        raise TrainingError(
+            f"is {status.state}; there is nothing to resume", where=folder.id, code="training.not_resumable"
+        )
+    latest = folder.checkpoints / "latest.json"
+    from_step = read_json(latest).get("step", 0) if latest.exists() else 0
+    folder.append("resumed", sync=True, attempt=folder.attempt() + 1, from_step=from_step)
+    folder.queue(f"resumes from step {from_step}")
+    launch(folder)
+    return folder
+
+
+def remove(ws: Workspace, run: str) -> Path:
+    """Move a run or job that has ended to the trash; returns where it lies now."""
+    folder = RunFolder.find(ws, run, jobs=True)
+    if folder.status().live:
+        raise TrainingError(
+            "is still going", where=folder.id, what_to_do=f"Stop it first: trugrade run stop {folder.id}"
+        )
+    return ws.to_trash(folder.path)
+
+
+def outcome(folder: RunFolder) -> dict[str, Any]:
+    """`{"run", "state", "reason", "epochs", "metrics"}` with the metrics of the best epoch."""
+    row = overview.run_row(folder)
+    result = folder.results()
+    return {
+        "run": folder.id,
+        "state": row["state"],
+        "reason": row["reason"],
+        "epochs": result.get("epochs", row["epoch"]),
+        "metrics": row["metrics"],
+    }
+
+
+# --- the user's class --------------------------------------------------------------------------------------------
+
+
+class DistributedTrainer:
+    """Trains on several devices of this machine, one process for each (DDP; gloo on the CPU)."""
+
+    def __init__(self, num_gpus: int, *, workspace: Workspace | None = None) -> None:
+        self.num_gpus = num_gpus
+        self.workspace = workspace or Workspace.open()
+
+    def train_distributed(
+        self, model: str | Mapping[str, Any], dataset: str, *, task: str = "", **keys: Any
+    ) -> RunFolder:
+        """Start a run and return its folder at once.
+
+        model: an architecture id, an `architecture_config` mapping, a run id or a checkpoint file to start from.
+        dataset: NAME[@VERSION]. task: found from the run when `model` is one. keys: dotted keys with `__` for dots.
+        """
+        mapping: dict[str, Any] = {"dataset": dataset}
+        if isinstance(model, Mapping):
+            mapping["architecture_config"] = dict(model)
+        elif model in ARCHITECTURES or _is_variant(model):
+            set_key(mapping, "architecture_config.base_architecture", model)
+        else:
+            mapping |= self._from_run(model)
+        if task:
+            mapping["task"] = task
+        for key, value in keys.items():
+            set_key(mapping, key.replace("__", "."), value)
+        set_key(mapping, "machine.devices", self.num_gpus)
+        return start(self.workspace, parse_config(mapping, where="train_distributed"))
+
+    def _from_run(self, model: str) -> dict[str, Any]:
+        """The configuration of a run, with its best checkpoint as the starting weights."""
+        path = Path(model)
+        folder = RunFolder(path.absolute().parent.parent) if path.is_file() else RunFolder.find(self.workspace, model)
+        config = overview.run_config(folder).model_dump(mode="json", exclude_unset=True, exclude={"dataset"})
+        start_from = path.absolute() if path.is_file() else folder.checkpoints / "best.pt"
+        set_key(config, "architecture_config.pretrained_weights", os.fspath(start_from))
+        return config
+
+
+def _is_variant(name: str) -> bool:
+    return any(name == f"{row.id}_{v.id}" for row in ARCHITECTURES.values() for v in row.variants)
+
+
+def ready_tasks(classes: list[str]) -> list[str]:
+    """Task ids, those whose own classes the dataset has first."""
+    return sorted(TASKS, key=lambda task: not set(TASKS[task].classes) <= set(classes))
