@@ -11,30 +11,28 @@ from app.state import Loaded
 from trugrade_core.schema import Sample
 
 PAGE = 60
+IMPORT = ("Import images", "upload", "datasets")
+FILTERS = ("q", "status", "split", "origin", "class")
 MARKS = {"done": "check_circle", "unlabelled": "radio_button_unchecked", "skipped": "skip_next", "rescan": "restart_alt"}
 TILES = {"small": 110, "medium": 160, "large": 260}
 
 
 def grid(loaded: Loaded) -> None:
     if not loaded.samples:
-        look.empty("No samples yet", "Imported images will stand here as a grid.", icon="image")
-        if st.button("Import images", type="primary", icon=":material/upload:"):
-            state.go("datasets", dataset=loaded.name, view="import")
+        look.empty("No samples yet", "Imported images will stand here as a grid.", icon="image", action=IMPORT, dataset=loaded.name, view="import")
         return
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        words = st.text_input(
-            "Search", key="q", bind="query-params", placeholder="file, card or sample id", width=240, icon=":material/search:"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _filter_widgets(loaded)
+        tile = st.segmented_control(
+            "Tiles", list(TILES), key="tiles", default="medium", required=True, bind="query-params", label_visibility="collapsed"
         )
-        status = st.selectbox("Status", ["any", *MARKS], key="status", bind="query-params", width=150)
-        split = st.selectbox("Split", ["any", "train", "val", "test", "none"], key="split", bind="query-params", width=120)
-        origin = st.selectbox("Origin", ["any", "real", "synthetic"], key="origin", bind="query-params", width=130)
-        label = st.selectbox("Class", ["any", *loaded.classes], key="class", bind="query-params", width=180)
-        tile = st.segmented_control("Tiles", list(TILES), key="tiles", default="medium", required=True, bind="query-params")
         st.toggle("Outlines", value=True, key="browse-outlines")
-    found = _filtered(loaded, words, status, split, origin, label)
+    found = _filtered(loaded)
     pages = max(1, -(-len(found) // PAGE))
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.html(f'<span class="tg-soft">{look.count(len(found), "sample")} of {len(loaded.samples):,}</span> &nbsp;{overlay.legend(loaded.classes)}')
+        chips = " ".join(look.chip(f"{name}: {value}", icon="filter_alt") for name, value in _asked().items() if name != "q")
+        counted = f"{look.count(len(found), 'sample')} of {len(loaded.samples):,}"
+        st.html(f'<span class="tg-soft">{counted}</span> &nbsp;{overlay.legend(loaded.classes)} {chips}')
         page = st.pagination(pages, key="browse-page") if pages > 1 else 1
     if not found:
         look.empty("Nothing fits", "No sample fits all the filters above.", icon="filter_alt_off")
@@ -44,14 +42,36 @@ def grid(loaded: Loaded) -> None:
     look.linked(f'<div class="tg-grid" style="--tile:{TILES[tile]}px">{tiles}</div>', key="browse-grid")
 
 
-def _filtered(loaded: Loaded, words: str, status: str, split: str, origin: str, label: str) -> list[Sample]:
+def _filter_widgets(loaded: Loaded) -> None:
+    """Bound to the URL, so that a link opens the same view."""
+    st.text_input(
+        "Search", key="q", bind="query-params", placeholder="file, card or sample id", width=220, icon=":material/search:",
+        label_visibility="collapsed",
+    )  # fmt: skip
+    active = sum(st.query_params.get(name, "any") != "any" for name in FILTERS[1:])
+    with st.popover(f"Filters · {active}" if active else "Filters", icon=":material/filter_list:"):
+        st.selectbox("Status", ["any", *MARKS], key="status", bind="query-params")
+        st.selectbox("Split", ["any", "train", "val", "test", "none"], key="split", bind="query-params")
+        st.selectbox("Origin", ["any", "real", "synthetic"], key="origin", bind="query-params")
+        st.selectbox("Class", ["any", *loaded.classes], key="class", bind="query-params")
+
+
+def _asked() -> dict[str, str]:
+    """The filters in the URL that narrow anything."""
+    return {name: value for name in FILTERS if (value := st.query_params.get(name, "")) not in ("", "any")}
+
+
+def _filtered(loaded: Loaded) -> list[Sample]:
+    asked = _asked()
+    words, label = asked.get("q", "").lower(), asked.get("class")
+
     def fits(sample: Sample) -> bool:
         return (
-            status in ("any", sample.status)
-            and split in ("any", sample.split or "none")
-            and origin in ("any", sample.origin)
-            and (label == "any" or any(a.label == label for a in loaded.annotations.get(sample.id, [])))
-            and (not words or any(words.lower() in text.lower() for text in (sample.id, sample.card, *sample.sources)))
+            asked.get("status", sample.status) == sample.status
+            and asked.get("split", sample.split or "none") == (sample.split or "none")
+            and asked.get("origin", sample.origin) == sample.origin
+            and (label is None or any(a.label == label for a in loaded.annotations.get(sample.id, [])))
+            and (not words or any(words in text.lower() for text in (sample.id, sample.card, *sample.sources)))
         )
 
     return [sample for sample in loaded.samples.values() if fits(sample)]
@@ -64,7 +84,7 @@ def _tile(loaded: Loaded, sample: Sample) -> str:
     mark = f'<span class="tg-icon" title="{sample.status}">{MARKS[sample.status]}</span>'
     made = '<span class="tg-icon" title="synthetic">auto_awesome</span>' if sample.origin == "synthetic" else ""
     caption = f'<div class="cap"><span title="{escape(name)}">{escape(name)}</span><span>{escape(sample.split or "")} {made}{mark}</span></div>'
-    return look.link("datasets", picture + caption, css="tg-tile", dataset=loaded.name, sample=sample.id)
+    return look.link("datasets", picture + caption, css="tg-tile", dataset=loaded.name, sample=sample.id, **_asked())
 
 
 def detail(loaded: Loaded, sample_id: str) -> None:
@@ -98,15 +118,18 @@ def detail(loaded: Loaded, sample_id: str) -> None:
 
 
 def _steps(loaded: Loaded, sample: Sample) -> None:
-    ids = list(loaded.samples)
+    asked = _asked()
+    ids = [other.id for other in _filtered(loaded)]
+    if sample.id not in ids:
+        asked, ids = {}, list(loaded.samples)
     at = ids.index(sample.id)
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("All samples", icon=":material/grid_view:", key="sample-back"):
-            state.go("datasets", dataset=loaded.name, view="browse", sample="")
+            state.go("datasets", dataset=loaded.name, view="browse", sample="", **asked)
         if st.button("Previous", icon=":material/chevron_left:", disabled=at == 0, shortcut="Left", key="sample-previous"):
-            state.go("datasets", dataset=loaded.name, sample=ids[at - 1])
+            state.go("datasets", dataset=loaded.name, sample=ids[at - 1], **asked)
         if st.button("Next", icon=":material/chevron_right:", disabled=at == len(ids) - 1, shortcut="Right", key="sample-next"):
-            state.go("datasets", dataset=loaded.name, sample=ids[at + 1])
+            state.go("datasets", dataset=loaded.name, sample=ids[at + 1], **asked)
         st.caption(f"{at + 1:,} of {len(ids):,}")
 
 

@@ -58,7 +58,7 @@ def figure(title: str, *, x: str, y: str, height: int = 280) -> go.Figure:
     fig.update_layout(
         template="none",
         height=height,
-        margin={"l": 8, "r": 12, "t": 46, "b": 8},
+        margin={"l": 8, "r": 12, "t": 34, "b": 8},
         title={
             "text": f"<b>{title}</b>",
             "x": 0,
@@ -76,7 +76,8 @@ def figure(title: str, *, x: str, y: str, height: int = 280) -> go.Figure:
         yaxis={**axis, "title_text": y},
         hovermode="x unified",
         hoverlabel={"bgcolor": "#1e252a" if dark else "#ffffff", "bordercolor": grid, "font_size": 12},
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
+        legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
+        showlegend=True,
         colorway=PALETTE,
         uirevision="keep",  # zoom survives a refresh
     )

@@ -47,7 +47,7 @@ def draw(
         for n, name in enumerate(name for name in wanted if name in curves):
             words = look.metric_words(name)[0]
             place = charts.PALETTE.index(own) if own in charts.PALETTE else 0
-            color = own if several or n == 0 else charts.PALETTE[(place + n) % len(charts.PALETTE)]
+            color = own if several or n == 0 else charts.PALETTE[(place + 3 * n) % len(charts.PALETTE)]
             charts.line(
                 fig,
                 curves[name]["step"],

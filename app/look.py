@@ -100,9 +100,14 @@ def badge(word: str) -> str:
 # --- blocks -------------------------------------------------------------------------------------------------------
 
 
-def empty(title: str, text: str, *, icon: str = "inbox") -> None:
-    """What will be here, in a sentence; draw the button that brings it right below."""
+def empty(title: str, text: str, *, icon: str = "inbox", action: tuple[str, str, str] | None = None, **params: str) -> None:
+    """What will be here, in a sentence, and `action` (label, icon, page): the button that brings it."""
     st.html(f'<div class="tg-empty">{_icon(icon)}<b>{escape(title)}</b><span>{escape(text)}</span></div>')
+    if action:
+        label, mark, page = action
+        with st.container(horizontal=True, horizontal_alignment="center"):
+            if st.button(label, type="primary", icon=f":material/{mark}:", key=f"empty-{page}-{title}"):
+                state.go(page, **params)
 
 
 def error(e: BaseException, *, doing: str = "") -> None:
@@ -155,9 +160,9 @@ def facts(items: Sequence[tuple[str, str, str]]) -> str:
     return f'<div class="tg-facts">{cells}</div>'
 
 
-def clip(text: str) -> str:
+def clip(text: str, rem: int = 22) -> str:
     """A name that may be 200 characters long: cut with an ellipsis, whole in its tooltip."""
-    return f'<span class="tg-clip" title="{escape(text)}">{escape(text)}</span>'
+    return f'<span class="tg-clip" style="max-width:{rem}rem" title="{escape(text)}">{escape(text)}</span>'
 
 
 def bar(share: float, text: str) -> str:

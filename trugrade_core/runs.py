@@ -8,7 +8,7 @@
     events.jsonl      append-only: states, metrics, resources, checkpoints, notes, the outcome
     control.jsonl     append-only: what people asked of the running job (stop, discard, save)
     checkpoints/      best.pt, latest.pt and their manifests
-    evaluation/SPLIT/ predictions.parquet, metrics.json
+    evaluation/SPLIT/ evaluation.json and its Parquet files
     log.txt           all that the child printed
     .lock             held by the supervisor for as long as it lives
 

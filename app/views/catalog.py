@@ -51,7 +51,7 @@ def _tables(ws: Workspace) -> None:
     stamp = state.stamp(ws.catalog)
     tables = state.cached(("dictionary", str(ws.catalog)), stamp, lambda: query.dictionary(ws))
     words = st.text_input("Find", placeholder="a table or column", label_visibility="collapsed", key="catalog-find", icon=":material/search:")
-    for table in tables:
+    for table in sorted(tables, key=lambda t: (t["table"].startswith("catalog_"), t["table"])):
         names = " ".join([table["table"], table["comment"] or "", *(c["name"] for c in table["columns"])])
         if words.lower() not in names.lower():
             continue
@@ -84,7 +84,7 @@ def _sql(ws: Workspace) -> None:
     st.session_state["catalog-taken"] = chosen
     if "catalog-sql" not in st.session_state:
         st.session_state["catalog-sql"] = st.query_params.get("sql") or query.EXAMPLES[0][1]
-        st.session_state["catalog-run"] = "sql" in st.query_params
+        st.session_state["catalog-run"] = True
     with st.container(key="sql-yaml-box"):
         sql = st.text_area("SQL", key="catalog-sql", height=150, label_visibility="collapsed")
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -15,6 +15,7 @@ from trugrade_core.workspace import Workspace
 
 MOST = 8
 LISTED = 200
+TRAIN = ("Train a model", "tune", "train")
 PROPOSED = ("train/loss", "val/loss", "lr")
 
 
@@ -24,9 +25,7 @@ def main() -> None:
     with look.head("Compare"):
         pass
     if len(folders) < 2:
-        look.empty("Nothing to compare yet", "Two trainings or more are laid side by side here.", icon="compare_arrows")
-        if st.button("Train a model", type="primary", icon=":material/tune:"):
-            state.go("train")
+        look.empty("Nothing to compare yet", "Two trainings or more are laid side by side here.", icon="compare_arrows", action=TRAIN)
         return
     chosen = _choose(folders)
     if len(chosen) < 2:
@@ -53,10 +52,15 @@ def _choose(folders: list[RunFolder]) -> list[RunFolder]:
         return f"{run[-4:]} · {state.job(by_id[run]).get('title', run)} · {state.status(by_id[run]).state}"
 
     chosen = st.multiselect(
-        "Runs", list(by_id), default=asked[:MOST] or list(by_id)[:2], format_func=words, max_selections=MOST, key="compare-runs"
+        "Runs", list(by_id), default=asked[:MOST] or _newest_finished(folders), format_func=words, max_selections=MOST, key="compare-runs"
     )
     state.keep(runs=",".join(chosen))
     return [by_id[run] for run in chosen]
+
+
+def _newest_finished(folders: list[RunFolder]) -> list[str]:
+    finished = [folder.id for folder in folders if state.status(folder).state == "finished"][:2]
+    return finished if len(finished) == 2 else [folder.id for folder in folders[:2]]
 
 
 def _head(ws: Workspace, row: dict[str, Any]) -> str:
@@ -77,7 +81,7 @@ def _metrics(ws: Workspace, found: dict[str, Any]) -> None:
         words, unit = look.metric_words(name)
         best = _best(name, values)
         cells = [
-            f"<b>{look.number(v, unit)}</b> {look.icon('arrow_upward' if False else 'check')}" if v == best and len(rows) > 1 else look.number(v, unit)
+            f"<b>{look.number(v, unit)}</b> {look.icon('check')}" if v == best else look.number(v, unit)
             for v in values
         ]
         label = f"<b>{escape(words)}</b>" if name == main else escape(words)

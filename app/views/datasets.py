@@ -36,7 +36,7 @@ def _all(ws: Workspace) -> None:
     with look.head("Datasets", note=look.count(len(rows), "dataset") if rows else ""):
         if st.button("Make synthetic cards", icon=":material/auto_awesome:"):
             _synth(ws)
-        if st.button("Import images", type="primary", icon=":material/upload:"):
+        if rows and st.button("Import images", type="primary", icon=":material/upload:"):
             state.go("datasets", view="import", dataset="", sample="", job="")
     if job_id := st.query_params.get("job"):
         jobcard.show(job_id, done=lambda found: st.caption(f"{look.count(found.get('images', 0), 'new card')} in {found.get('dataset', '')}"))
@@ -45,6 +45,8 @@ def _all(ws: Workspace) -> None:
             "No dataset yet",
             "A dataset is a set of card scans with what is drawn on them. Bring a folder, COCO, YOLO or Pascal VOC, or make synthetic cards.",
             icon="photo_library",
+            action=("Import images", "upload", "datasets"),
+            view="import",
         )
         return
     look.table(
@@ -57,13 +59,13 @@ def _all(ws: Workspace) -> None:
 
 def _row(row: dict[str, Any]) -> list[str]:
     return [
-        look.link("datasets", look.clip(row["name"]), dataset=row["name"], sample="", view="browse"),
+        look.link("datasets", look.clip(row["name"], 20), dataset=row["name"], sample="", view="browse"),
         f"{row['cards']:,}",
         f"{row['samples']:,}",
         look.labelled(row),
         f"{row['synthetic']:,}",
         escape(row["version"] or "none yet"),
-        look.clip(", ".join(row["classes"]) or "none yet"),
+        look.clip(", ".join(row["classes"]) or "none yet", 14),
     ]
 
 
@@ -96,7 +98,7 @@ def _one(ws: Workspace, name: str, view: str) -> None:
         if versions:
             if st.button("Train on it", type="primary", icon=":material/tune:"):
                 state.go("train", dataset=f"{name}@{versions[0]}")
-        elif st.button("Split and keep a version", type="primary", icon=":material/call_split:", disabled=not loaded.samples):
+        elif view == "browse" and st.button("Split and keep a version", type="primary", icon=":material/call_split:", disabled=not loaded.samples):
             state.go("datasets", dataset=name, view="versions")
     if sample := st.query_params.get("sample"):
         browse.detail(loaded, sample)

@@ -15,6 +15,7 @@ from trugrade_core.workspace import Workspace
 
 VIEWS = {"samples": "Samples, worst first", "sides": "Sides", "curves": "Curves", "errors": "Confusion and errors", "all": "All figures"}
 LISTED = 200
+TRAIN = ("Train a model", "tune", "train")
 
 
 def main() -> None:
@@ -23,9 +24,7 @@ def main() -> None:
     with look.head("Evaluate") as right:
         pass
     if not folders:
-        look.empty("No model to judge yet", "A trained run is judged here on cards that it has never seen.", icon="fact_check")
-        if st.button("Train a model", type="primary", icon=":material/tune:"):
-            state.go("train")
+        look.empty("No model to judge yet", "A trained run is judged here on cards that it has never seen.", icon="fact_check", action=TRAIN)
         return
     with look.errors("opening the evaluation"):
         folder, split = _choose(ws, folders)

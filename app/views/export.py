@@ -18,6 +18,7 @@ from trugrade_core.workflows import exporting
 from trugrade_core.workspace import Workspace, read_json
 
 LISTED = 200
+TRAIN = ("Train a model", "tune", "train")
 
 
 def main() -> None:
@@ -27,9 +28,7 @@ def main() -> None:
     with look.head("Export", note="an artifact leaves only if it says what the model says"):
         pass
     if not folders and not artifacts:
-        look.empty("No model to export yet", "A trained run leaves the lab as a file that TruScore loads.", icon="deployed_code")
-        if st.button("Train a model", type="primary", icon=":material/tune:"):
-            state.go("train")
+        look.empty("No model to export yet", "A trained run leaves the lab as a file that TruScore loads.", icon="deployed_code", action=TRAIN)
         return
     if folders:
         _make(ws, folders)

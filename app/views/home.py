@@ -14,6 +14,8 @@ from trugrade_core.workflows import demo
 from trugrade_core.workspace import Workspace
 
 LATELY = 8
+LOOKED_AT = 60
+IMPORT = ("Import images", "upload", "datasets")
 
 
 def main() -> None:
@@ -95,9 +97,7 @@ def _live_row(ws: Workspace, folder: RunFolder, now: Status) -> list[str]:
 def _datasets(rows: list[dict[str, Any]], folders: list[RunFolder]) -> None:
     st.subheader("Datasets")
     if not rows:
-        look.empty("No dataset yet", "A dataset is a set of card scans with what is drawn on them.", icon="photo_library")
-        if st.button("Import images", icon=":material/upload:"):
-            state.go("datasets", view="import")
+        look.empty("No dataset yet", "A dataset is a set of card scans with what is drawn on them.", icon="photo_library", action=IMPORT, view="import")
         return
     trained = {str(state.job(folder).get("dataset", "")).partition("@")[0] for folder in folders}
     look.table(
@@ -129,9 +129,10 @@ def _next_step(row: dict[str, Any], trained: bool) -> str:
 
 
 def _lately(ws: Workspace, folders: list[RunFolder]) -> None:
-    ended = [(folder, now) for folder in folders[:60] if not (now := state.status(folder)).live][:LATELY]
+    ended = [(folder, now) for folder in folders[:LOOKED_AT] if not (now := state.status(folder)).live]
     if not ended:
         return
+    ended = sorted(ended, key=lambda pair: -pair[1].t)[:LATELY]
     st.subheader("Lately")
     look.table(
         ["", "", "headline", "when", "next"],

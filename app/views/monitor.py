@@ -22,6 +22,7 @@ VIEWS = {
     "tensorboard": "TensorBoard",
 }
 LISTED = 200
+TRAIN = ("Train a model", "tune", "train")
 WAITING = 0.1  # share of a step spent waiting for data above which the loader is what limits a run
 
 
@@ -31,9 +32,7 @@ def main() -> None:
     if not folders:
         with look.head("Monitor"):
             pass
-        look.empty("No training yet", "Losses, metrics, learning rate and resources of a training will stand here, live.", icon="monitoring")
-        if st.button("Train a model", type="primary", icon=":material/tune:"):
-            state.go("train")
+        look.empty("No training yet", "Losses, metrics, learning rate and resources of a training will stand here, live.", icon="monitoring", action=TRAIN)
         return
     with look.errors("opening the run"):
         going = next((folder for folder in folders if state.status(folder).live), folders[0])

@@ -26,9 +26,8 @@ def main() -> None:
             "No dataset version yet",
             "A training stands on a version: labelled cards, split into train, val and test.",
             icon="sell",
+            action=("Go to the datasets", "photo_library", "datasets"),
         )
-        if st.button("Go to the datasets", type="primary", icon=":material/photo_library:"):
-            state.go("datasets")
         _queue(ws)
         return
     dataset = _data(ws, versions)
@@ -57,8 +56,10 @@ def _data(ws: Workspace, versions: list[str]) -> str:
     wanted = state.param("dataset")
     if wanted and "@" not in wanted:
         wanted = next((name for name in versions if name.startswith(f"{wanted}@")), "")
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
-    found = left.selectbox("Dataset version", versions, index=versions.index(wanted) if wanted in versions else 0, key="train-data")
+    left, right = st.columns([2, 3], vertical_alignment="center")
+    found = left.selectbox(
+        "Dataset version", versions, index=versions.index(wanted) if wanted in versions else 0, key="train-data", label_visibility="collapsed"
+    )
     state.keep(dataset=found)
     name, _, number = found.partition("@")
     manifest = next(v for v in overview.dataset(ws, name)["versions"] if v["version"] == number)
@@ -74,27 +75,28 @@ def _architecture(ws: Workspace, dataset: str) -> tuple[str, str]:
     classes = [c["name"] for c in overview.dataset(ws, dataset.partition("@")[0])["classes"]]
     tasks = training.ready_tasks(classes)
     asked = state.param("task")
-    task = st.segmented_control(
+    left, right = st.columns(2, gap="medium")
+    task = left.segmented_control(
         "Task", tasks, format_func=lambda t: TASKS[t].title, default=asked if asked in tasks else tasks[0], required=True, key="train-task"
     )
     row = TASKS[task]
     facts = (("precision", row.precision), ("speed", row.speed), ("needs", row.input), ("gives", ", ".join(row.output)))
-    st.caption(f"{row.description} " + " · ".join(f"{name}: {text}" for name, text in facts))
+    left.caption(f"{row.description} " + " · ".join(f"{name}: {text}" for name, text in facts))
     reasons = {name: ARCHITECTURES[name].unavailable() for name in row.architectures}
     here = [name for name, reason in reasons.items() if not reason]
     if not here:
         look.empty("No architecture can run here", "; ".join(filter(None, reasons.values())), icon="block")
         return task, ""
     asked = state.param("architecture")
-    chosen = st.segmented_control(
+    chosen = right.segmented_control(
         "Architecture", here, default=asked if asked in here else here[0], required=True, key=f"train-architecture-{task}"
     )
     state.keep(task=task, architecture=chosen)
     arch = ARCHITECTURES[chosen]
-    st.caption(f"Gives {' and '.join(arch.outputs)} · licence {arch.licence}")
+    right.caption(f"Gives {' and '.join(arch.outputs)} · licence {arch.licence}")
     for name, reason in reasons.items():
         if reason:
-            st.caption(f":material/block: **{name}** cannot run here: {reason}")
+            right.caption(f":material/block: **{name}** cannot run here: {reason}")
     return task, chosen
 
 

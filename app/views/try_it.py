@@ -18,6 +18,7 @@ from trugrade_core.workflows import datasets, evaluating
 from trugrade_core.workspace import Workspace, write_atomic
 
 LISTED = 200
+TRAIN = ("Train a model", "tune", "train")
 ENDINGS = ["png", "jpg", "jpeg", "tif", "tiff", "webp", "bmp"]
 
 
@@ -27,9 +28,7 @@ def main() -> None:
     with look.head("Try it"):
         pass
     if not models:
-        look.empty("No model yet", "A trained run or an exported artifact says here what it sees in a scan.", icon="center_focus_strong")
-        if st.button("Train a model", type="primary", icon=":material/tune:"):
-            state.go("train")
+        look.empty("No model yet", "A trained run or an exported artifact says here what it sees in a scan.", icon="center_focus_strong", action=TRAIN)
         return
     asked = state.param("model") or state.param("run")
     left, right = st.columns([3, 1], vertical_alignment="bottom")

@@ -208,6 +208,7 @@ CREATE TABLE eval_metrics (
   low DOUBLE,
   high DOUBLE,
   n_cards BIGINT,
+  reason VARCHAR,
   checkpoint_digest VARCHAR,
   dataset_version VARCHAR,
   evaluated TIMESTAMP,
@@ -222,6 +223,7 @@ COMMENT ON COLUMN eval_metrics.value IS 'the figure; null where it cannot be had
 COMMENT ON COLUMN eval_metrics.low IS 'lower end of its 95 % interval';
 COMMENT ON COLUMN eval_metrics.high IS 'upper end of its 95 % interval';
 COMMENT ON COLUMN eval_metrics.n_cards IS 'physical cards that it rests on';
+COMMENT ON COLUMN eval_metrics.reason IS 'why it has no value';
 COMMENT ON COLUMN eval_metrics.checkpoint_digest IS 'sha256 of the checkpoint that was judged';
 COMMENT ON COLUMN eval_metrics.dataset_version IS 'dataset and version as NAME@V';
 COMMENT ON COLUMN eval_metrics.evaluated IS 'when the evaluation was written, UTC';

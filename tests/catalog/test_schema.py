@@ -67,7 +67,7 @@ def test_columns_have_their_unit_in_name_or_comment() -> None:
             if column.type == "TIMESTAMP":
                 assert "UTC" in column.comment, (table.name, column.name)
             if column.name.endswith("_px"):
-                assert "pixels" in column.comment
+                assert "pixel" in column.comment
             if column.name.endswith("_bytes") and column.name not in ("image_bytes", "folded_bytes"):
                 assert "bytes" in column.comment
 

@@ -99,7 +99,7 @@ def make_evaluation(folder: RunFolder, samples: list[str], *, value: float = 0.2
     ]  # fmt: skip
     pq.write_table(pa.Table.from_pylist(objects), out / "objects.parquet")
     figure = {"value": value, "low": 0.1, "high": 0.4, "n_cards": 2}
-    found = {"split": "test", "checkpoint_digest": f"c-{folder.id}", "dataset": "cards@v1",
+    found = {"split": "test", "predictor": {"digest": f"c-{folder.id}"}, "dataset": "cards@v1", "made": "2026-01-02T03:04:05+00:00",
              "metrics": {"side_error_mm": figure, "mask_map": {"value": None, "reason": "boxes only"}},
              "baseline": {"side_error_mm": {**figure, "value": 0.6}}}  # fmt: skip
     write_json(out / "evaluation.json", found)

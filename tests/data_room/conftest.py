@@ -19,7 +19,9 @@ Picture = Callable[..., bytes]
 Import = Callable[..., ImportReport]
 
 
-def make_picture(seed: int = 0, wh: tuple[int, int] = (64, 48), format: str = "PNG", mode: str = "RGB", **save: Any) -> bytes:
+def make_picture(
+    seed: int = 0, wh: tuple[int, int] = (64, 48), format: str = "PNG", mode: str = "RGB", **save: Any
+) -> bytes:
     """A small picture of noise in big blocks, so that it differs by seed and survives JPEG."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)

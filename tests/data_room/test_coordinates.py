@@ -72,7 +72,9 @@ def test_the_whole_image_stays_whole_when_resized(width: int, height: int, scale
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @given(st.integers(2, 12), st.integers(2, 12), st.data())
-def test_exif_turns_boxes_as_pillow_turns_pixels(orientation: int, width: int, height: int, data: st.DataObject) -> None:
+def test_exif_turns_boxes_as_pillow_turns_pixels(
+    orientation: int, width: int, height: int, data: st.DataObject
+) -> None:
     x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     x1, y1 = data.draw(st.integers(x0, width - 1)), data.draw(st.integers(y0, height - 1))
     stored = np.zeros((height, width), np.uint8)

@@ -56,6 +56,7 @@ def predictor(name: str) -> TorchPredictor:
     torch.manual_seed(0)
     row, variant = get_architecture(name)
     keys = {"head_customization": "phoenix_specialized", "feature_pyramid": "enhanced"}
+    keys = keys if row.id != "yolo" else {}
     config = parse_config({"task": "border_detection.dual_class", "dataset": "d@v1",
                            "architecture_config": {"base_architecture": name, "custom_modifications": keys}})  # fmt: skip
     model = row.builder()(ModelSpec(classes=CLASSES, image_size=SIZE, variant=variant.id), config, None).eval()
@@ -113,11 +114,16 @@ def test_raw_outputs_agree(artifact: tuple[TorchPredictor, Path, dict[str, Any]]
 
 
 @pytest.mark.slow
-def test_retinanet_exports_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["retinanet_efficientnet_lite0", "yolo_11n-seg"])
+def test_the_other_architectures_export_too(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "ultralytics"))
     torch.set_num_threads(1)
-    ours = predictor("retinanet_efficientnet_lite0")
+    ours = predictor(name)
     parity = export(ours, "onnx", tmp_path / "a", samples(), facts={}, reopen=OnnxPredictor.open)
-    assert parity["passed"] and parity["worst"]["mask_iou"] is None
+    assert parity["passed"] and parity["objects"] > 0
+    assert (parity["worst"]["mask_iou"] is None) == name.startswith("retinanet")
+    licence = json.loads((tmp_path / "a" / "manifest.json").read_text())["licence"]
+    assert licence.startswith("AGPL") == name.startswith("yolo")
 
 
 # --- blocked -------------------------------------------------------------------------------------------------------

@@ -119,8 +119,10 @@ def test_background_images_teach_without_harm(name: str) -> None:
         losses = model(images, given)
         assert set(losses) == set(model.loss_groups)
         total = sum(losses.values())
+        model.zero_grad()
         total.backward()
         assert total.isfinite()
+        assert all(q.grad is not None for q in model.parameters() if q.requires_grad)  # or DDP would wait for ever
 
 
 @pytest.mark.parametrize("name", LIGHT)

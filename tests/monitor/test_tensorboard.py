@@ -154,15 +154,16 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path: Path, ws: Wo
         "import os, sys; from trugrade_core.workspace import Workspace\n"
         "from trugrade_core.monitor.tensorboard_server import TensorBoardServer\n"
         "server = TensorBoardServer(Workspace.open(sys.argv[1]))\n"
-        "print(server.start(), flush=True); os.kill(os.getpid(), 9)"
+        "print(server.start(), server._folder, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(ws.root)], capture_output=True, text=True, env=None)
-    port = int(done.stdout)
+    port, folder = done.stdout.split()
     end = time.monotonic() + 20
     while time.monotonic() < end:
         try:
             httpx.get(f"http://127.0.0.1:{port}/lab/tb/")
         except httpx.TransportError:
+            assert not Path(folder).exists()
             return
         time.sleep(0.2)
     pytest.fail("TensorBoard outlived the process that started it")

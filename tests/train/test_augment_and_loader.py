@@ -100,7 +100,7 @@ def test_without_augmentation_an_item_is_what_inference_sees(cards, tmp_path):
         got = data[0, 3]
         image = decode(data.items[3].path)
         assert np.array_equal(got.images.numpy(), preprocess.normalise(preprocess.canvas(image)))
-        assert got.targets[0]["masks"].shape == (2, 64, 64) and got.targets[0]["labels"].tolist() == [1, 2]
+        assert got.targets[0]["masks"].shape == (2, 64, 64) and sorted(got.targets[0]["labels"].tolist()) == [1, 2]
     assert len(list(tmp_path.rglob("*.npy"))) == 1
     next(tmp_path.rglob("*.npy")).write_bytes(b"\x93NUMPY torn")
     assert np.array_equal(data[0, 3].images.numpy(), got.images.numpy())

@@ -32,7 +32,7 @@ from trugrade_core.catalog.sources import (
     run_facts,
 )
 from trugrade_core.errors import CatalogError
-from trugrade_core.runs import LIVE, RunFolder, list_ids
+from trugrade_core.runs import LIVE, RunFolder, Status, list_ids
 from trugrade_core.tasks import TASKS
 from trugrade_core.workspace import Workspace, locked, now, sync_folder
 
@@ -254,8 +254,15 @@ def _ended_silently(con: Connection, ws: Workspace, touched: set[str]) -> set[st
         " UNION ALL SELECT job_id, state, 'jobs' FROM jobs WHERE state IN ('queued', 'running')"
     ).fetchall()
     return {
-        id for id, state, where in live if id not in touched and RunFolder(ws.root / where / id).status().state != state
+        id for id, state, where in live if id not in touched and _status(RunFolder(ws.root / where / id)).state != state
     }
+
+
+def _status(folder: RunFolder) -> Status:
+    try:
+        return folder.status()
+    except (KeyError, TypeError, ValueError) as e:
+        return Status("crashed", f"its last state is not readable ({type(e).__name__}: {e})")
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
@@ -322,7 +329,7 @@ def _make_owners(con: Connection, ws: Workspace, news: News) -> None:
 
 def _owner_row(folder: RunFolder, table: str, about: Row, reached: Row, news: News) -> Row:
     """A damaged folder still has a row: its state, and why there is no more."""
-    status = folder.status()
+    status = _status(folder)
     started, ended, attempts, result = about.get(folder.id, (None, None, 1, None))
     step, epoch, last, last_attempt = reached.get(folder.id, (None, None, None, 1))
     live = status.state in LIVE

@@ -87,7 +87,7 @@ def _attach(ws: Workspace) -> duckdb.DuckDBPyConnection:
     try:
         con.execute(f"ATTACH {quoted(ws.catalog)} AS catalog (READ_ONLY)")
         con.execute("USE catalog; SET enable_external_access = false; SET lock_configuration = true")
-        con.execute("SELECT schema_version FROM catalog_info")
+        con.execute("SELECT schema_version FROM catalog_info").fetchall()
     except BaseException:
         con.close()
         raise
@@ -102,7 +102,8 @@ def run_sql(ws: Workspace, sql: str, *, limit: int = 10_000, seconds: float = 10
 
     Raises CatalogError saying what was refused and why: another kind of statement, a mistake in the SQL, a limit.
     """
-    with _running(ws, sql, seconds) as con:
+    with _running(ws, sql, seconds) as (con, statement):
+        con.execute(statement)
         names = [column[0] for column in con.description or []]
         rows = con.fetchmany(limit + 1)
     return Table(names, rows[:limit], len(rows) > limit)
@@ -114,8 +115,8 @@ def export_sql(ws: Workspace, sql: str, out: Path, *, seconds: float = 60) -> in
         raise UsageError(f"'{out.name}' is neither .csv nor .parquet", what_to_do="Give the file one of these endings.")
     temp = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
     try:
-        with _running(ws, sql, seconds) as con:
-            count = _write_csv(con, temp) if out.suffix == ".csv" else _write_parquet(con, temp)
+        with _running(ws, sql, seconds) as (con, statement):
+            count = (_write_csv if out.suffix == ".csv" else _write_parquet)(con, statement, temp)
         temp.replace(out)
     except OSError as e:
         raise CatalogError(
@@ -126,7 +127,8 @@ def export_sql(ws: Workspace, sql: str, out: Path, *, seconds: float = 60) -> in
     return count
 
 
-def _write_csv(con: duckdb.DuckDBPyConnection, path: Path) -> int:
+def _write_csv(con: duckdb.DuckDBPyConnection, statement: duckdb.Statement, path: Path) -> int:
+    con.execute(statement)
     count = 0
     with path.open("w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f)
@@ -137,11 +139,10 @@ def _write_csv(con: duckdb.DuckDBPyConnection, path: Path) -> int:
     return count
 
 
-def _write_parquet(con: duckdb.DuckDBPyConnection, path: Path) -> int:
+def _write_parquet(con: duckdb.DuckDBPyConnection, statement: duckdb.Statement, path: Path) -> int:
     import pyarrow.parquet as pq
 
-    batches = con.to_arrow_reader(BATCH_ROWS)
-    assert batches is not None  # noqa: S101 (there is a result: a statement was executed)
+    batches = con.sql(statement).to_arrow_reader(BATCH_ROWS)
     count = 0
     with pq.ParquetWriter(path, batches.schema, compression="zstd") as writer:
         for batch in batches:
@@ -151,15 +152,14 @@ def _write_parquet(con: duckdb.DuckDBPyConnection, path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _running(ws: Workspace, sql: str, seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection on which the checked `sql` has been started; interrupted when its time is up."""
+def _running(ws: Workspace, sql: str, seconds: float) -> Iterator[tuple[duckdb.DuckDBPyConnection, duckdb.Statement]]:
+    """A connection and the checked statement to run on it; interrupted when its time is up."""
     con = connect(ws)
     timer = threading.Timer(seconds, con.interrupt)
     try:
         statement = _one_select(sql)
         timer.start()
-        con.execute(statement)
-        yield con
+        yield con, statement
     except duckdb.InterruptException as e:
         raise CatalogError(
             f"the query took longer than {seconds:g} s and was stopped",

@@ -164,6 +164,7 @@ TABLES = (
             low DOUBLE lower end of its 95 % interval
             high DOUBLE upper end of its 95 % interval
             n_cards BIGINT physical cards that it rests on
+            reason VARCHAR why it has no value
             checkpoint_digest VARCHAR sha256 of the checkpoint that was judged
             dataset_version VARCHAR dataset and version as NAME@V
             evaluated TIMESTAMP when the evaluation was written, UTC

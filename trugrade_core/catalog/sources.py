@@ -325,9 +325,9 @@ def _evaluation(source: Source) -> Rows:
     about = {
         "run_id": source.file.parent.parent.parent.name,
         "split": source.file.parent.name,
-        "checkpoint_digest": found.get("checkpoint_digest"),
-        "dataset_version": found.get("dataset_version") or found.get("dataset"),
-        "evaluated": source.file.stat().st_mtime,
+        "checkpoint_digest": (found.get("predictor") or {}).get("digest"),
+        "dataset_version": found.get("dataset"),
+        "evaluated": found.get("made"),
     }
     rows: list[Row] = []
     for predictor, key in (("model", "metrics"), ("baseline", "baseline")):
@@ -341,7 +341,7 @@ def _evaluation(source: Source) -> Rows:
                     **about,
                     "predictor": predictor,
                     "name": name,
-                    **{k: values.get(k) for k in ("value", "low", "high", "n_cards")},
+                    **{k: values.get(k) for k in ("value", "low", "high", "n_cards", "reason")},
                 }
             )
     return {"eval_metrics": rows}

@@ -57,13 +57,32 @@ def line(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
+    """Rows for people. The first column is never broken; into a file or pipe nothing is."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(*columns, title=title or None, title_justify="left", header_style="bold")
+    out = Console() if sys.stdout.isatty() else Console(width=400)
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for i, name in enumerate(columns):
+        drawn.add_column(name, no_wrap=i == 0, overflow="fold")
     for row in rows:
         drawn.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(drawn)
+    if title:
+        out.print(title, style="bold", highlight=False)
+    out.print(drawn)
+
+
+def pairs(rows: Iterable[tuple[str, Any, str]]) -> None:
+    """`key = value` with its reason below: for long keys and sentences, which no table holds."""
+    from rich.console import Console
+    from rich.text import Text
+
+    out = Console()
+    for key, value, why in rows:
+        out.print(Text(key, style="bold").append(f" = {value}", style="default"), soft_wrap=True)
+        if why:
+            out.print(Text(f"    {why}", style="dim"), soft_wrap=True)
 
 
 def fail(e: TruGradeError) -> None:
@@ -72,9 +91,9 @@ def fail(e: TruGradeError) -> None:
 
     out = Console(stderr=True)
     head = f"{e.where}: {e.message}" if e.where else e.message
-    out.print(Text("Error: ", style="bold red").append(head, style="default"))
+    out.print(Text("Error: ", style="bold red").append(head, style="default"), soft_wrap=True)
     if e.what_to_do:
-        out.print(Text(e.what_to_do))
+        out.print(Text(e.what_to_do), soft_wrap=True)
 
 
 def follow_job(folder: RunFolder) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trugrade_core.cli.console import follow_job, line, number, say, table, workspace
+from trugrade_core.cli.console import follow_job, line, number, pairs, say, table, workspace
 from trugrade_core.errors import TruGradeError, UsageError
 from trugrade_core.runs import RunFolder
 
@@ -30,10 +30,7 @@ def suggest(
         training.write_config(found["config"], out)
 
     def human() -> None:
-        table(
-            ["key", "value", "why"],
-            [(k, training.dotted(found["config"], k), why) for k, why in found["reasons"].items()],
-        )
+        pairs((key, training.dotted(found["config"], key), why) for key, why in found["reasons"].items())
         line(f"Written to {out}. Next: trugrade train {out} --plan-only" if out else "Keep it with -o FILE.")
 
     say(found, human)
@@ -62,10 +59,16 @@ def train(
 
 
 def _show_plan(found: dict[str, Any]) -> None:
-    rows = [(k, e["asked"], e["value"], e["status"], e["reason"]) for k, e in found["plan"].items()]
-    table(["key", "asked", "value", "status", "why"], rows)
-    for name, text in found.get("estimate", {}).items():
-        line(f"{name}: {text}")
+    """What was adapted or refused first, in full; what is used as written in one line each."""
+    for status in ("refused", "adapted"):
+        rows = [(k, e) for k, e in found["plan"].items() if e["status"] == status]
+        if rows:
+            line(f"{status}:")
+            pairs((key, f"{e['value']} (asked {e['asked']})", e["reason"]) for key, e in rows)
+    line("used:")
+    pairs((key, e["value"], "" if e["reason"] in ("default", "as written") else e["reason"])
+          for key, e in found["plan"].items() if e["status"] == "used")  # fmt: skip
+    line(f"time, memory and disk: {found['estimate']['source']}")
 
 
 def show_training(folder: RunFolder, *, detach: bool) -> None:

@@ -6,6 +6,7 @@ so that importing twice adds nothing and a label that a person changed or delete
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -79,14 +80,33 @@ def import_dataset(
     try:
         row, finding = choose(request)
         reading = row.read(request, finding)
-        if not is_there and not options.dry_run:
-            ds = Dataset.create(ws, dataset)
+        if not options.dry_run:
+            _create(ds)
         run = _Import(ds, request, reading, ImportReport(dataset=dataset, format=row.id))
         run.all(progress or (lambda done, total, text: None))
         return run.report
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        raise DatasetError(
+            f"the workspace cannot be written ({e.strerror}); what was imported until then is kept",
+            where=str(ws.root),
+            code="dataset.cannot_write",
+            what_to_do="Make room or choose another workspace with -w FOLDER, then import again: it goes on where it was.",
+        ) from e
     finally:
         request.source.close()
         request.label_source.close()
+
+
+def _create(ds: Dataset) -> None:
+    """Make the dataset unless it is there, also when another process makes it at this moment."""
+    if ds.name not in list_datasets(ds.ws):
+        try:
+            Dataset.create(ds.ws, ds.name)
+        except DatasetError as e:
+            if e.code != "dataset.exists":
+                raise
 
 
 # --- what is to be read -------------------------------------------------------------------------------------------

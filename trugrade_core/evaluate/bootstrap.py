@@ -35,12 +35,12 @@ def quantile(values: Array, cards: Ints, counts: Array, q: float) -> Array:
     step = max(1, CHUNK // max(1, len(values)))
     for start in range(0, len(counts), step):
         upto = np.cumsum(counts[start : start + step][:, cards[order]], axis=1)
-        for row, cumulative in enumerate(upto):
-            total = cumulative[-1] if len(cumulative) else 0
-            if total > 0:
-                at = (total - 1) * q
-                low, high = np.searchsorted(cumulative, [np.floor(at), np.ceil(at)], side="right")
-                found[start + row] = ranked[low] + (ranked[high] - ranked[low]) * (at - np.floor(at))
+        total = upto[:, -1] if len(values) else np.zeros(0)
+        rows = np.flatnonzero(total > 0)
+        at = (total[rows] - 1) * q
+        low = (upto[rows] <= np.floor(at)[:, None]).sum(axis=1)
+        high = (upto[rows] <= np.ceil(at)[:, None]).sum(axis=1)
+        found[start + rows] = ranked[low] + (ranked[high] - ranked[low]) * (at - np.floor(at))
     return found
 
 

@@ -64,10 +64,9 @@ def _f1(m: Matches, counts: Array) -> Array:
 
 def cards_right(m: Matches) -> Array:
     """(C,) 1 where every image of the card is right, 0 where one is not, nan where it cannot be known."""
-    found = np.ones(len(m.cards))
-    np.minimum.at(found, m.image_card, m.image_right)  # nan spreads
     wrong = per_card((m.image_right == 0).astype(float), m.image_card, len(m.cards)) > 0
-    return np.where(wrong, 0.0, found)
+    unknown = per_card(np.isnan(m.image_right).astype(float), m.image_card, len(m.cards)) > 0
+    return np.where(wrong, 0.0, np.where(unknown, np.nan, 1.0))
 
 
 def _card_accuracy(m: Matches, counts: Array) -> Array:

@@ -47,7 +47,7 @@ ROWS = pa.schema(
         pa.field("y0", pa.float64()),
         pa.field("x1", pa.float64()),
         pa.field("y1", pa.float64()),
-        pa.field("mask", pa.string(), metadata={"is": "COCO run lengths over the picture, or null"}),
+        pa.field("mask", pa.string(), metadata={"is": "COCO run lengths over the picture; of the plain one only"}),
     ]
 )
 
@@ -129,8 +129,9 @@ def _rows(sample: str, variant: Variant, answer: Prediction) -> Iterator[dict[st
         yield shared
     for number, instance in enumerate(answer.instances):
         x0, y0, x1, y1 = instance.box
+        mask = instance.mask.counts if instance.mask and variant == "plain" else None
         yield {**shared, "instance": number, "label": instance.label, "score": instance.score,
-               "x0": x0, "y0": y0, "x1": x1, "y1": y1, "mask": instance.mask.counts if instance.mask else None}  # fmt: skip
+               "x0": x0, "y0": y0, "x1": x1, "y1": y1, "mask": mask}  # fmt: skip
 
 
 def _write(path: Path, key: str, rows: Iterator[dict[str, Any]]) -> None:

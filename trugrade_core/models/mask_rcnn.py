@@ -58,8 +58,8 @@ LIGHT = Sizes(
     mask_channels=64,
     mask_convs=2,
     nominees=100,
-    proposals=48,
-    detections=24,
+    proposals=64,
+    detections=32,
     samples=32,
 )
 COCO_ANCHORS = ((0.05,), (0.1,), (0.2,), (0.4,), (0.8,))  # 32 to 512 px at S = 640
@@ -204,7 +204,7 @@ class MaskRCNN(Detector):
         objects = [label > 0 for label in labels]
         boxes = [b[o] for b, o in zip(boxes, objects, strict=True)]
         if not sum(len(b) for b in boxes):
-            return levels[0].sum() * 0
+            return p.nothing(self.roi_heads.mask_head, self.roi_heads.mask_predictor)
         matched = [m[o] for m, o in zip(matched, objects, strict=True)]
         pooled = self.roi_heads.mask_roi_pool(self._named(levels), boxes, [(self.image_size,) * 2] * len(boxes))
         with self.amp():

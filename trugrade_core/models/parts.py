@@ -253,6 +253,11 @@ def resnet50_backbone(body: nn.ModuleDict, extra: nn.Module, *, first: int, norm
 # --- heads -------------------------------------------------------------------------------------------------------
 
 
+def nothing(*modules: nn.Module) -> Tensor:
+    """A loss of 0 that still reaches every weight of `modules`: DDP waits for a gradient of each."""
+    return torch.stack([q.sum() for module in modules for q in module.parameters()]).sum() * 0
+
+
 class StripBlock(nn.Module):
     """`head_customization: phoenix_specialized`: for thin objects of large aspect, such as a card's border.
 
@@ -352,7 +357,7 @@ class SideRefiner(nn.Module):
         counts = [len(t["boxes"]) for t in targets]
         image = torch.cat([fine.new_full((n,), i) for i, n in enumerate(counts)]).repeat(self.COPIES)
         if not len(true):
-            return fine.sum() * 0
+            return nothing(self) + fine.sum() * 0
         spread = torch.rand(len(true), 1, device=true.device)
         error = (torch.rand_like(true) * 2 - 1) * spread * 0.8
         boxes = true + error * self.reach(true)

@@ -1,6 +1,6 @@
 """YOLO: Ultralytics' network, assigner and loss, trained, stored, judged and exported by the lab's own code.
 
-Ultralytics is AGPL-3.0; this is the one module that imports it. Only its network and loss are used, so none of its
+The lab's side refiner (`parts.SideRefiner`) stands behind it as behind the other detectors. Ultralytics is AGPL-3.0; this is the one module that imports it. Only its network and loss are used, so none of its
 trainer, telemetry, hub, plotting, auto-install or download code runs; the environment says so to it all the same,
 before it is imported.
 
@@ -28,9 +28,9 @@ from trugrade_core.models.weights import Weights, load_state
 
 DETECTIONS = 32
 MASK_SIDE = 28
-BODY = 11
-"""Layers 0 to 10 are the body of YOLO11; 0 is the stem, and each convolution of stride 2 begins a stage."""
+FINE = 32
 STAGES = ((0,), (1, 2), (3, 4), (5, 6), (7, 8, 9, 10))
+"""YOLO11's layers 0 to 10 are its body: 0 the stem, then a stage from each convolution of stride 2 on."""
 
 
 def quiet_ultralytics() -> Any:
@@ -50,20 +50,22 @@ def quiet_ultralytics() -> Any:
 
 
 class YoloFeatures(p.Features):
-    """All layers before the head: body and neck. `layers` keep Ultralytics' numbers."""
-
-    def __init__(self, layers: nn.ModuleList, outputs: list[int]) -> None:
-        super().__init__()
-        self.layers, self.outputs = layers, outputs
-        mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
-        self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
-        self.register_buffer("std", std.view(3, 1, 1), persistent=False)
+    """All layers before the head: body and neck. `layers` keep Ultralytics' numbers; `fine` is the side refiner's map,
+    from the outputs of layers 0 and 2 (strides 2 and 4) and of the head's finest."""
 
     mean: Tensor
     std: Tensor
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, S, S) ImageNet-normalised -> the maps that the head takes, at strides 8, 16 and 32."""
+    def __init__(self, layers: nn.ModuleList, outputs: list[int], fine: p.FineMap) -> None:
+        super().__init__()
+        self.layers, self.outputs, self.fine = layers, outputs, fine
+        mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+        self.register_buffer("mean", mean.view(3, 1, 1), persistent=False)
+        self.register_buffer("std", std.view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """(B, 3, S, S) ImageNet-normalised -> the maps that the head takes, at strides 8, 16 and 32, and the fine map
+        at stride 2."""
         x: Any = images * self.std + self.mean
         kept: list[Tensor] = []
         for layer in self.layers:
@@ -72,7 +74,8 @@ class YoloFeatures(p.Features):
                 x = kept[source] if isinstance(source, int) else [x if j == -1 else kept[j] for j in source]
             x = self.run(layer, x)
             kept.append(x)
-        return [kept[i] for i in self.outputs]
+        maps = [kept[i] for i in self.outputs]
+        return maps, self.fine([kept[0], kept[2], maps[0]])
 
     def frozen_parts(self, mode: str) -> list[nn.Module]:
         keep = {"none": 0, "partial": 1 + (len(STAGES) - 1) // 2, "full": len(STAGES)}[mode]
@@ -86,6 +89,7 @@ class Yolo(Detector):
         "loss_classifier": "classification",
         "loss_box_reg": "bbox_regression",
         "loss_distribution": "bbox_regression",
+        "loss_sides": "bbox_regression",
         "loss_mask": "mask_loss",
     }
     centres: Tensor
@@ -95,6 +99,7 @@ class Yolo(Detector):
         super().__init__(backbone, image_size)
         self.head, self.args, self.classes = head, args, classes
         self.detections = DETECTIONS
+        self.refiner: p.SideRefiner | None = p.SideRefiner(FINE, classes, 2)
         self.criterion: Any = None
         grids = [(image_size // int(stride), float(stride)) for stride in head.stride]
         cells = [torch.cartesian_prod(torch.arange(g), torch.arange(g)).flip(1) for g, _ in grids]
@@ -105,11 +110,11 @@ class Yolo(Detector):
 
     def dense(self, images: Tensor) -> dict[str, Any]:
         """Ultralytics' raw predictions: `boxes` (B, 4 R, A), `scores` (B, C, A), `mask_coefficient` (B, 32, A),
-        `proto` (B, 32, S / 4, S / 4), `feats`, all float32."""
+        `proto` (B, 32, S / 4, S / 4), `feats`, and the `fine` map, all float32."""
         with self.amp():
-            maps = self.backbone(images)
+            maps, fine = self.backbone(images)
             found: dict[str, Any] = self.head.forward_head(maps, **self.head.one2many)
-            found["proto"] = self.head.proto(maps[0])
+            found |= {"proto": self.head.proto(maps[0]), "fine": fine}
         floats = {name: value.float() for name, value in found.items() if name != "feats"}
         return floats | {"feats": [x.float() for x in found["feats"]]}
 
@@ -124,17 +129,22 @@ class Yolo(Detector):
         self.criterion.class_weights = None if weights is None else weights.to(device).view(1, 1, -1)
         total, _ = self.criterion.loss(predictions, self._batch(targets, device))
         box, mask, classes, distribution, _ = (total / len(images)).unbind()
-        return {
+        found = {
             "loss_classifier": classes,
             "loss_box_reg": box,
             "loss_distribution": distribution,
             "loss_mask": mask,
         }
+        if self.refiner is not None:
+            with self.amp():
+                found["loss_sides"] = self.refiner.loss(predictions["fine"], targets).float()
+        return found
 
     def _criterion(self) -> Any:
         from ultralytics.utils.loss import v8SegmentationLoss
 
-        return v8SegmentationLoss(SimpleNamespace(model=[self.head], args=self.args, parameters=self.head.parameters))
+        model: Any = SimpleNamespace(model=[self.head], args=self.args, parameters=self.head.parameters)
+        return v8SegmentationLoss(model)
 
     def _batch(self, targets: Targets, device: torch.device) -> dict[str, Tensor]:
         """Targets as Ultralytics takes them: boxes as cx, cy, w, h from 0 to 1, masks at a quarter of the canvas."""
@@ -157,13 +167,19 @@ class Yolo(Detector):
         flat = found["scores"].transpose(1, 2).flatten(1)
         best, index = flat.topk(min(self.detections, flat.shape[1]), 1)
         place = torch.div(index, self.classes, rounding_mode="floor")
+        labels = index % self.classes + 1
         boxes = self.boxes(found["boxes"]).gather(1, place[..., None].expand(-1, -1, 4))
+        if self.refiner is not None:
+            rois = p.box_rois(boxes)
+            with self.amp():
+                sides = self.refiner(found["fine"], rois[:, 1:], rois[:, 0], labels.flatten())
+            boxes = sides.float().clamp(0, self.image_size).view_as(boxes)
         coefficients = found["mask_coefficient"].transpose(1, 2)
         chosen = coefficients.gather(1, place[..., None].expand(-1, -1, coefficients.shape[2]))
         pooled = roi_align(found["proto"], p.box_rois(boxes), MASK_SIDE, 0.25, sampling_ratio=2, aligned=True)
         pooled = pooled.view(b, -1, *pooled.shape[1:])
         masks = (pooled * chosen[..., None, None]).sum(2).sigmoid()
-        return boxes, best.sigmoid(), index % self.classes + 1, masks
+        return boxes, best.sigmoid(), labels, masks
 
     def boxes(self, distances: Tensor) -> Tensor:
         """(B, 4 R, A) distributions of the distances to the four sides -> (B, A, 4) boxes."""
@@ -185,12 +201,12 @@ def build(spec: ModelSpec, config: RunConfig, weights: Path | None) -> Yolo:
     from ultralytics.cfg import get_cfg
     from ultralytics.nn.tasks import SegmentationModel
 
-    net = SegmentationModel(f"yolo{spec.variant}.yaml", nc=len(spec.classes), verbose=False)
+    net: Any = SegmentationModel(f"yolo{spec.variant}.yaml", nc=len(spec.classes), verbose=False)  # type: ignore[no-untyped-call]
     *layers, head = net.model
-    head.bias_init()
     args = get_cfg(overrides={"overlap_mask": False})
-    model = Yolo(YoloFeatures(nn.ModuleList(layers), list(head.f)), head, args,
-                 image_size=spec.image_size, classes=len(spec.classes))  # fmt: skip
+    channels = [layers[0].conv.out_channels, layers[2].cv2.conv.out_channels, head.cv2[0][0].conv.in_channels]
+    features = YoloFeatures(nn.ModuleList(layers), list(head.f), p.FineMap(channels, FINE))
+    model = Yolo(features, head, args, image_size=spec.image_size, classes=len(spec.classes))
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     head.dfl.requires_grad_(False)  # the numbers 0 to R - 1
@@ -212,13 +228,15 @@ def _load(path: Path) -> dict[str, Tensor]:
         if not tasks._SafeLoad.SUPPORTED:
             raise
         try:
-            net, _ = tasks.load_checkpoint(str(path.resolve()))
+            kept = tasks.torch_safe_load(str(path.resolve()), safe_only=True)[0]  # type: ignore[no-untyped-call]
+            net: Any = kept.get("ema") or kept["model"]
+            state: dict[str, Tensor] = net.float().state_dict()
         except Exception as e:  # whatever a damaged or foreign file makes of it
             raise refused from e
     head = len(net.model) - 1
     names = {f"model.{i}.": "head." if i == head else f"backbone.layers.{i}." for i in range(head + 1)}
     found = {}
-    for name, tensor in net.state_dict().items():
+    for name, tensor in state.items():
         number = ".".join(name.split(".")[:2]) + "."
         found[names[number] + name.removeprefix(number)] = tensor
     return found

@@ -131,7 +131,7 @@ def tag(name: str, losses: set[str]) -> str:
     if group in ("train", "val") and rest == "loss":
         return f"loss/{group}"
     if group == "train" or (group == "val" and rest in losses):
-        return f"loss/{group}_{rest}"
+        return f"loss/{group}_{rest.removeprefix('loss_')}"
     return f"metrics/{rest}" if group == "val" else name
 
 
@@ -153,22 +153,21 @@ def _validation(folder: RunFolder, event: dict[str, Any]) -> Iterator[Any]:
 
 
 def _pr_curve(label: str, curve: dict[str, list[float]]) -> Any:
-    """`curve` holds columns over thresholds; TensorBoard wants them evenly spaced from 0 to 1."""
+    """`curve` has a point at each score found; TensorBoard wants thresholds evenly spaced from 0 to 1, and counts,
+    which a validation does not keep: they are shown as 0."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.pr_curve.metadata import create_summary_metadata
     from tensorboard.util.tensor_util import make_tensor_proto
 
     thresholds = np.linspace(0, 1, 101)
     order = np.argsort(curve["threshold"])
-    x = np.asarray(curve["threshold"], float)[order]
-    names = ("true_positives", "false_positives", "true_negatives", "false_negatives", "precision", "recall")
-    rows = [
-        np.interp(thresholds, x, np.asarray(curve[name], float)[order]) if name in curve else np.zeros_like(thresholds)
-        for name in names
-    ]
+    # Above the best score nothing is found: precision 1, recall 0.
+    place = np.searchsorted(np.asarray(curve["threshold"], float)[order], thresholds, side="left")
+    precision = np.append(np.asarray(curve["precision"], float)[order], 1.0)[place]
+    recall = np.append(np.asarray(curve["recall"], float)[order], 0.0)[place]
+    rows = np.stack([*np.zeros((4, len(thresholds))), precision, recall]).astype(np.float32)
     metadata = create_summary_metadata(display_name=label, description="", num_thresholds=len(thresholds))
-    tensor = make_tensor_proto(np.stack(rows).astype(np.float32))
-    return Summary.Value(tag=f"precision_recall/{label}", metadata=metadata, tensor=tensor)
+    return Summary.Value(tag=f"precision_recall/{label}", metadata=metadata, tensor=make_tensor_proto(rows))
 
 
 def _image(name: str, path: Path) -> Any:

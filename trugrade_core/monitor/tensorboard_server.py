@@ -28,9 +28,11 @@ START_LIMIT_S = 60.0
 STOP_LIMIT_S = 5.0
 
 BOOT = """
-import os, signal, sys, threading
+import os, shutil, signal, sys, threading
+folder = sys.argv.pop(1)
 def end():
     sys.stdin.buffer.read()
+    shutil.rmtree(folder, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGTERM)
 threading.Thread(target=end, daemon=True).start()
 from tensorboard import main
@@ -71,7 +73,7 @@ class TensorBoardServer:
         words = ["--logdir", str(self._folder / "runs"), "--host", "127.0.0.1", "--port", str(self.port)]
         with log.open("wb") as f:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", BOOT, *words, "--path_prefix", self.path_prefix],
+                [sys.executable, "-c", BOOT, str(self._folder), *words, "--path_prefix", self.path_prefix],
                 stdin=subprocess.PIPE,
                 stdout=f,
                 stderr=subprocess.STDOUT,

@@ -75,9 +75,9 @@ def border_raster(rng: np.random.Generator, p: Print, width: int, height: int) -
 
 def picture_raster(rng: np.random.Generator, p: Print, width: int, height: int) -> Image:
     draw = {"player": _player, "rays": _rays, "emblem": _emblem, "text": _text_box, "crowd": _crowd}[p.art]
-    if p.sideways:
-        return np.ascontiguousarray(np.rot90(draw(rng, p, height, width), rng.choice([1, 3])))
-    return draw(rng, p, width, height)
+    size = (height, width) if p.sideways else (width, height)
+    picture = np.rot90(draw(rng, p, *size), rng.choice([1, 3]) if p.sideways else 0)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.6), np.uint8)  # no steps where it is drawn larger
 
 
 def _crowd(rng: np.random.Generator, p: Print, width: int, height: int) -> Image:

@@ -80,10 +80,13 @@ class Ground:
 
 @dataclass(frozen=True, kw_only=True)
 class Scanner:
-    """`blur_mm` is the sigma of the point spread, `noise` the sigma of the noise in grey levels."""
+    """`blur_mm` is the sigma of the point spread, `sharpen` how strongly the driver sharpens, `noise` the sigma of the
+    noise in grey levels, `dust` the number of specks."""
 
     blur_mm: float
+    sharpen: float
     noise: float
+    dust: int
     tint: RGB
 
 
@@ -233,7 +236,9 @@ def describe(seed: int, index: int, size_mm: tuple[float, float] | None = None) 
     )
     scanner = Scanner(
         blur_mm=float(rng.uniform(0.02, 0.04)),
+        sharpen=float(rng.uniform(0.0, 0.8)),
         noise=float(rng.uniform(1.5, 4.0)),
+        dust=int(rng.poisson(45)),
         tint=_three(rng.normal(1, 0.008, 3)),
     )
     return CardSpec(

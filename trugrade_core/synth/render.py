@@ -231,11 +231,17 @@ def _halftone(ink: Field, spec: CardSpec, where: Geometry, rng: np.random.Genera
 
 
 def scan(canvas: Field, spec: CardSpec, where: Geometry) -> Image:
-    """Optics and sensor: point spread, a breath of colour, noise, 8 bits."""
+    """Optics, sensor and driver: dust, point spread, sharpening, a breath of colour, noise, 8 bits."""
     rng = stream(spec.seed, spec.index, 3)
-    sigma = spec.scanner.blur_mm * where.px_per_mm
+    k = where.px_per_mm
+    for x, y in rng.uniform(0, [where.width, where.height], (spec.scanner.dust, 2)):
+        grey, radius = float(rng.uniform(110, 215)), float(rng.uniform(0.015, 0.06)) * k
+        cv2.circle(canvas, (int(x * 16), int(y * 16)), max(8, int(radius * 16)), (grey, grey, grey), -1, cv2.LINE_AA, 4)
+    sigma = spec.scanner.blur_mm * k
     if sigma > 0.15:
         cv2.GaussianBlur(canvas, (0, 0), sigma, dst=canvas)
+    if spec.scanner.sharpen > 0:
+        canvas += np.float32(spec.scanner.sharpen) * (canvas - cv2.GaussianBlur(canvas, (0, 0), max(0.5, 0.05 * k)))
     canvas *= np.array(spec.scanner.tint, np.float32)
     if spec.scanner.noise > 0:
         noise = rng.standard_normal(canvas.shape[:2], dtype=np.float32)

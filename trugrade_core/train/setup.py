@@ -237,9 +237,10 @@ def restore(run: Run, state: dict[str, Any]) -> None:
     run.net.load_state_dict(state["model"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.at = Position(**state["position"])
-    torch.set_rng_state(state["random"][0][run.fabric.global_rank])
+    # Cloned: torch 2.14 reads the state of a view from the wrong place, and ends the process.
+    torch.set_rng_state(state["random"][0][run.fabric.global_rank].clone())
     if run.fabric.device.type == "cuda":
-        torch.cuda.set_rng_state(state["random"][1][run.fabric.global_rank], run.fabric.device)
+        torch.cuda.set_rng_state(state["random"][1][run.fabric.global_rank].clone(), run.fabric.device)
     run.emit("note", text=f"goes on after step {run.at.step}, in epoch {run.at.epoch + 1}")
 
 

@@ -21,6 +21,7 @@ SMALLEST_OBJECT_PX = 24
 """Below this many canvas pixels an object's short side is too small for the detectors' strides."""
 STEPS = {"cpu": 900, "cuda": 6000}
 """Optimizer steps a first run is given; enough for the loss to settle on card borders."""
+LEARNING_RATES = {"adamw": 1e-3, "sgd": 1e-2}
 
 
 class Facts(Record):
@@ -173,9 +174,10 @@ def _from_size(put: Callable[[str, Any, str], None], images: int, row: Architect
         f"about {epochs // frequency} validations: enough to see the curve, little time spent")  # fmt: skip
     put("hyperparameters.training_process.early_stopping.patience", 8,
         f"stops after {8 * frequency} epochs without a better validation")  # fmt: skip
-    if row.id != "yolo":
-        put("hyperparameters.optimization.optimizer", "adamw", "reaches a low side error in fewer steps than sgd here")
-        put("hyperparameters.optimization.learning_rate", 1e-3, "with adamw and a warm-up of 5 % of the steps")
+    put("hyperparameters.optimization.optimizer", row.default_optimizer, f"{row.id}'s usual one")
+    rate = LEARNING_RATES[row.default_optimizer]
+    put("hyperparameters.optimization.learning_rate", rate,
+        f"usual for {row.default_optimizer}, after a warm-up over 5 % of the steps")  # fmt: skip
 
 
 def _dig(mapping: dict[str, Any], dotted: str) -> Any:

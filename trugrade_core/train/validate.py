@@ -58,9 +58,10 @@ def validate(
     loss_config: LossConfig,
     device: torch.device,
 ) -> Validation:
-    """Run the model once over the split. The training's random state is left as it was."""
-    was_training = model.training
+    """Run the model once over the split, in float32 as its checkpoints will. The random state is left as it was."""
+    was_training, autocast = model.training, model.autocast
     model.eval()
+    model.autocast = None
     sums: dict[str, float] = defaultdict(float)
     predictions: list[Prediction] = []
     with torch.random.fork_rng(), torch.no_grad():
@@ -73,6 +74,7 @@ def validate(
                 sums[name] += float(value) * len(images)
             predictions += _predictions(model, images, batch.indices, data)
     model.train(was_training)
+    model.autocast = autocast
     judged = [_judge(p, data, index) for index, p in enumerate(predictions)]
     threshold = best_threshold(judged)
     summary = summarise(judged, data.classes, threshold)

@@ -73,7 +73,7 @@ def _train(ws: Workspace, dataset: str, seed: int, minutes: float) -> RunFolder:
             "experiment": "demo",
             "architecture_config": {"base_architecture": "mask_rcnn_efficientnet_lite0"},
             "hyperparameters": {
-                "optimization": {"batch_size": 4, "learning_rate": 0.01},
+                "optimization": {"batch_size": 4, "learning_rate": 1e-3},
                 "training_process": {"epochs": 1000, "time_limit": minutes, "early_stopping": {"patience": 0}},
             },
             "data": {"image_size": 256},

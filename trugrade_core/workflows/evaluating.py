@@ -75,7 +75,8 @@ def evaluation(ws: Workspace, run: str, split: str) -> dict[str, Any]:
     if not path.exists():
         raise TrainingError(f"has not been evaluated on {split}", where=folder.id, code="training.not_evaluated",
                             what_to_do=f"Run: trugrade evaluate {folder.id} --split {split}")  # fmt: skip
-    return {"run": folder.id} | read_json(path)
+    found: dict[str, Any] = read_json(path)
+    return {"run": folder.id} | found
 
 
 # --- trying out --------------------------------------------------------------------------------------------------

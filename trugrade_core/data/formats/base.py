@@ -162,6 +162,9 @@ def _is_aside(folder: str) -> bool:
     )
 
 
+NO_IMAGE = "label for an image that is not there"
+
+
 def pair(images: list[str], labels: list[str], *, apart: bool) -> tuple[dict[str, str], list[Skip]]:
     """{image: its label file} by path and stem, and the label files that belong to no image or to several.
 
@@ -184,7 +187,7 @@ def pair(images: list[str], labels: list[str], *, apart: bool) -> tuple[dict[str
         elif owners:
             skipped.append(Skip(file=file, reason=f"{len(owners)} images could be meant: " + ", ".join(owners[:3])))
         else:
-            skipped.append(Skip(file=file, reason="label for an image that is not there"))
+            skipped.append(Skip(file=file, reason=NO_IMAGE))
     return pairs, skipped
 
 

@@ -217,7 +217,8 @@ def _read_annotation(
             raise ValueError("its mask is empty")
         found.labels.append(Label(name, rle.encode(upright(mask.view(np.uint8), turn).astype(bool)), attributes))
         return
-    box = coordinates.box_from_coco(np.asarray(annotation["bbox"], np.float64)) if annotation.get("bbox") else None
+    raw_box = annotation.get("bbox")
+    box = coordinates.box_from_coco(np.asarray(raw_box, np.float64)) if raw_box and len(raw_box) == 4 else None
     if segmentation:
         points = coordinates.from_edges(np.asarray(segmentation[0], np.float64).reshape(-1, 2))
         own = _as_box(points)
@@ -233,7 +234,7 @@ def _read_annotation(
             return
         box = own if box is None else box
         found.notes[AS_BOX] += 1
-    if box is None or box.shape != (4,):
+    if box is None:
         raise ValueError("it has neither a box of 4 numbers nor a segmentation")
     turned = coordinates.exif_transpose_box(box, *wh, turn)
     take(found, fit_box(turned, ref.width, ref.height), name, file, where, attributes)
@@ -313,6 +314,8 @@ def _image(row: Row, number: int) -> dict[str, Any]:
 def _annotations(rows: Callable[[], Iterator[Row]], ids: dict[str, int], done: Written) -> Iterator[dict[str, Any]]:
     for image, row in enumerate(rows(), 1):
         if row.sample.status != "done":
+            if row.sample.split is not None:
+                done.left_out["split of images that are not done"] += 1
             continue
         for annotation in row.annotations:
             shape = _shape(annotation.value)

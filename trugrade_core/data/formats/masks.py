@@ -11,10 +11,21 @@ from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
 from trugrade_core.data import rle
-from trugrade_core.data.formats.base import Finding, Format, Item, Label, Labels, Reading, Request, frame_of, pair
-from trugrade_core.data.images import MAX_PIXELS, upright
+from trugrade_core.data.formats.base import (
+    NO_IMAGE,
+    Finding,
+    Format,
+    Item,
+    Label,
+    Labels,
+    Reading,
+    Request,
+    frame_of,
+    pair,
+)
+from trugrade_core.data.images import MAX_PIXELS, probe, upright
 from trugrade_core.data.source import Skip, shown, suffix
-from trugrade_core.errors import DatasetError
+from trugrade_core.errors import DatasetError, TruGradeError
 from trugrade_core.schema import ImageRef
 
 IGNORED = 255
@@ -26,18 +37,29 @@ def find(request: Request) -> Finding:
         return Finding(missing="a PNG mask for each image, in masks/ or beside it under the same name")
     images = [f for f in request.images if f not in set(masks)]
     pairs, skipped = pair(images, masks, apart=request.labels is not None)
-    if not pairs:
+    if all(skip.reason == NO_IMAGE for skip in skipped) and not pairs:
         return Finding(f"{len(masks)} PNG masks", "an image with the name of a mask", near=2)
     return Finding(f"{len(pairs)} images with masks", weak=True, data=(images, pairs, skipped))
 
 
 def mask_files(request: Request) -> list[str]:
-    """PNG files that are masks: all where they were given apart, else those in masks/ or beside a JPEG of the same name."""
+    """PNG files that are masks: all where they were given apart, else those in masks/, or grey ones beside a JPEG of
+    the same name."""
     files = [f for f in request.label_source.files if suffix(f) == ".png"]
     if request.labels is not None:
         return files
     jpegs = {f.rpartition(".")[0] for f in request.images if suffix(f) in (".jpg", ".jpeg")}
-    return [f for f in files if in_mask_folder(f) or f.rpartition(".")[0] in jpegs]
+    beside = [f for f in files if f.rpartition(".")[0] in jpegs and not in_mask_folder(f)]
+    if not all(_is_grey(request, file) for file in beside[:20]):
+        beside = []
+    return [f for f in files if in_mask_folder(f)] + beside
+
+
+def _is_grey(request: Request, file: str) -> bool:
+    try:
+        return probe(request.source.read(file), name=file).mode in ("1", "L", "P", "I;16")
+    except TruGradeError:
+        return False
 
 
 def in_mask_folder(file: str) -> bool:

@@ -14,6 +14,7 @@ from defusedxml.common import DefusedXmlException
 from trugrade_core import coordinates
 from trugrade_core.data import rle
 from trugrade_core.data.formats.base import (
+    NO_IMAGE,
     SPLIT_WORDS,
     Finding,
     Format,
@@ -48,7 +49,7 @@ def find(request: Request) -> Finding:
         return Finding(f"{len(files)} .xml", "an XML whose root is <annotation>", near=1)
     pairs, skipped = pair(request.images, files, apart=request.labels is not None)
     _pair_by_filename(request, pairs, skipped)
-    if not pairs:
+    if all(skip.reason == NO_IMAGE for skip in skipped) and not pairs:
         return Finding(f"{len(files)} VOC files", "an image with the name of a VOC file", near=2)
     return Finding(f"{len(pairs)} images with VOC files", data=(pairs, skipped))
 
@@ -70,7 +71,7 @@ def _pair_by_filename(request: Request, pairs: dict[str, str], skipped: list[Ski
     """A file that fits no image by its own name may say another in <filename>."""
     index = FileIndex(request.images)
     for skip in list(skipped):
-        root = _root(request, skip.file) if skip.reason.startswith("label for an image") else None
+        root = _root(request, skip.file) if skip.reason == NO_IMAGE else None
         named = (root.findtext("filename") or "").strip() if root is not None else ""
         image = index.find(named)[0] if named else None
         if image is not None and image not in pairs:

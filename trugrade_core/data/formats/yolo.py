@@ -16,6 +16,7 @@ import yaml
 from trugrade_core import coordinates
 from trugrade_core.data import rle
 from trugrade_core.data.formats.base import (
+    NO_IMAGE,
     SPLIT_WORDS,
     Finding,
     Format,
@@ -53,7 +54,7 @@ def find(request: Request) -> Finding:
     pairs, skipped = pair(request.images, texts, apart=request.labels is not None)
     if not texts:
         return Finding(missing="a label file (.txt) beside each image or in labels/")
-    if not pairs:
+    if all(skip.reason == NO_IMAGE for skip in skipped) and not pairs:
         return Finding(f"{len(texts)} text files", "an image with the name of a label file", near=2)
     return Finding(f"{len(pairs)} images with label files", data=(pairs, skipped))
 

@@ -111,8 +111,7 @@ def resampled_precision(
             at = np.flatnonzero(hits[order, t])
             right = np.cumsum(counts[part][:, cards[order[at]]], axis=1)
             precision = np.divide(right, seen[:, at], out=np.zeros_like(right), where=seen[:, at] > 0)
-            best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-            found[t, part] = _at_recalls(right, best, objects[part])
+            found[t, part] = _at_recalls(right, precision, objects[part])
     return found
 
 
@@ -121,11 +120,13 @@ CHUNK = 4_000_000
 
 
 def _at_recalls(
-    right: NDArray[np.float64], best: NDArray[np.float64], objects: NDArray[np.float64]
+    right: NDArray[np.float64], precision: NDArray[np.float64], objects: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(R, 101) of `best` (R, hits), 0 where the recall is never reached."""
-    padded = np.concatenate([best, np.zeros((len(best), 1))], axis=1)
-    found = np.full((len(best), len(RECALLS)), np.nan)
-    for r in np.flatnonzero(objects > 0):
-        found[r] = padded[r, np.searchsorted(right[r] / objects[r], RECALLS, side="left")]
-    return found
+    """(R, 101) the best of `precision` (R, hits) among the hits that reach a recall level, 0 where none does."""
+    some = objects > 0
+    recall = np.divide(right, objects[:, None], out=np.zeros_like(right), where=some[:, None])
+    levels = np.searchsorted(RECALLS, recall, side="right")  # how many levels each hit reaches
+    best = np.zeros((len(right), len(RECALLS) + 1))
+    np.maximum.at(best, (np.arange(len(right))[:, None], levels), precision)
+    found: NDArray[np.float64] = np.maximum.accumulate(best[:, ::-1], axis=1)[:, -2::-1]
+    return np.where(some[:, None], found, np.nan)

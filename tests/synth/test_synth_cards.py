@@ -25,7 +25,7 @@ def plain(seed: int, tilt: float, turns: int = 0, radius: float = 0.0, blur: flo
                       banner=False, screen=0.0, margins_mm=(4.1, 3.2, 2.9, 3.7)),
         placement=replace(spec.placement, tilt_deg=tilt, turns=turns),
         ground=replace(spec.ground, kind="plain", level=40.0, texture=0.0, shadow=0.0),
-        scanner=replace(spec.scanner, noise=0.0, tint=(1.0, 1.0, 1.0), blur_mm=blur),
+        scanner=replace(spec.scanner, noise=0.0, sharpen=0.0, dust=0, tint=(1.0, 1.0, 1.0), blur_mm=blur),
     )  # fmt: skip
     return render_card(spec, 300)
 
@@ -60,6 +60,15 @@ def test_the_cut_is_where_the_truth_says_to_a_twentieth_of_a_pixel(tilt: float, 
     for side in range(4):
         off = measured(green, card.outer_quad_px[side], card.outer_quad_px[(side + 1) % 4])
         assert abs(np.median(off)) < 0.05, (side, np.median(off))
+
+
+def test_noise_sharpening_and_dust_do_not_move_the_edge() -> None:
+    spec = plain(11, 0.37).spec
+    card = render_card(replace(spec, scanner=replace(spec.scanner, noise=4.0, sharpen=0.8, dust=50)), 300)
+    green = card.image[..., 1].astype(np.float64)
+    for side in range(4):
+        off = measured(green, card.outer_quad_px[side], card.outer_quad_px[(side + 1) % 4])
+        assert abs(np.median(off)) < 0.1, (side, np.median(off))
 
 
 @pytest.mark.parametrize("tilt", [0.0, 0.9])

@@ -1,0 +1,226 @@
+"""Every page opens, empty and with data, says what belongs on it, and has a next step."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.Home import SECTIONS
+from tests.app.conftest import LONG, add_run, fill, said
+from trugrade_core.runs import RunFolder
+from trugrade_core.workspace import Workspace
+
+PAGES = [name for rows in SECTIONS.values() for name, _, _ in rows]
+Open = Callable[..., AppTest]
+
+EMPTY = {
+    "home": ("An empty lab", "Run the demo"),
+    "datasets": ("No dataset yet", "Import images"),
+    "train": ("No dataset version yet", "Go to the datasets"),
+    "monitor": ("No training yet", "Train a model"),
+    "compare": ("Nothing to compare yet", "Train a model"),
+    "evaluate": ("No model to judge yet", "Train a model"),
+    "export": ("No model to export yet", "Train a model"),
+    "try_it": ("No model yet", "Train a model"),
+}
+
+
+def labels(at: AppTest) -> list[str]:
+    return [button.label for button in at.button]
+
+
+def test_the_navigation_carries_the_five_systems() -> None:
+    assert list(SECTIONS)[1:-1] == [
+        "Dataset Creator",
+        "Professional Training",
+        "Performance Monitoring",
+        "Model Export & Deployment",
+        "Quality Assurance",
+    ]
+    files = {path.stem for path in (Path(__file__).parents[2] / "app" / "views").glob("*.py")} - {"__init__"}
+    assert set(PAGES) == files
+
+
+@pytest.mark.parametrize("page", EMPTY)
+def test_an_empty_page_says_what_will_be_here_and_leads_on(ws: Workspace, open_page: Open, page: str) -> None:
+    at = open_page(ws, page)
+    title, button = EMPTY[page]
+    assert title in said(at)
+    assert button in labels(at)
+    assert "fault in the lab" not in said(at)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_with_data_opens_without_a_fault(full: Workspace, open_page: Open, page: str) -> None:
+    text = said(open_page(full, page))
+    assert "fault in the lab" not in text
+    assert "What to do" not in text or page in ("monitor",)  # the newest run failed: Monitor says so
+
+
+def test_home_lists_datasets_and_runs_with_their_next_step(full: Workspace, open_page: Open) -> None:
+    text = said(open_page(full, "home"))
+    assert "6 of 8" in text  # labelled
+    assert "0.250 mm" in text and "side error, median" in text
+    assert "see why" in text and "evaluate" in text
+    assert "the loss became non-finite at step 9" in text
+
+
+def test_a_grid_shows_each_sample_by_url_with_its_outlines(full: Workspace, open_page: Open) -> None:
+    text = said(open_page(full, "datasets", dataset="cards"))
+    assert text.count("/lab/thumb/") == 8
+    assert text.count("tg-shape") == 12  # two on each of six labelled samples
+    assert "base64" not in text
+    assert LONG.strip() in text
+
+
+@pytest.mark.parametrize(
+    ("params", "count"),
+    [({"status": "unlabelled"}, 2), ({"split": "train"}, 4), ({"q": "card-00003"}, 1), ({"class": "outer_border"}, 6), ({"q": "nothing of it"}, 0)],
+)
+def test_filters_come_from_the_address(full: Workspace, open_page: Open, params: dict[str, str], count: int) -> None:
+    text = said(open_page(full, "datasets", dataset="cards", **params))
+    assert text.count("/lab/thumb/") == count
+    assert ("Nothing fits" in text) == (count == 0)
+
+
+def test_a_sample_shows_its_original_and_its_size_in_mm(full: Workspace, open_page: Open) -> None:
+    from trugrade_core.data.store import Dataset
+
+    sample = next(iter(Dataset.open(full, "cards").samples().values()))
+    text = said(open_page(full, "datasets", dataset="cards", sample=sample.id))
+    assert f"/lab/original/{sample.main.sha256}" in text
+    assert "17.8 × 24.9 mm" in text  # 70 x 98 px at 100 dpi
+    assert "14.2 × 20.8 mm" in text  # the outer border
+
+
+def test_what_is_not_there_is_named_with_the_nearest(full: Workspace, open_page: Open) -> None:
+    text = said(open_page(full, "datasets", dataset="card"))
+    assert "No dataset 'card' in this workspace" in text
+    assert "did you mean 'cards'?" in text
+    assert "no run 'zzz'" in said(open_page(full, "monitor", run="zzz")).lower()
+
+
+def test_splitting_keeps_a_version(full: Workspace, open_page: Open) -> None:
+    at = open_page(full, "datasets", dataset="cards", view="versions")
+    next(b for b in at.button if b.label == "Split anew and keep").click()
+    at.text_input[0].set_value("50/25/25")
+    at.run()
+    assert "cards@v" in said(at)
+    at.text_input[0].set_value("half and half")
+    next(b for b in at.button if b.label == "Split anew and keep").click()
+    at.run()
+    assert "is not a set of ratios" in said(at)
+
+
+def test_train_suggests_plans_and_launches(full: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trugrade_core.workflows import training
+
+    started: list[RunFolder] = []
+    monkeypatch.setattr(training, "launch", started.append)
+    at = open_page(full, "train", dataset="cards@v1", task="border_detection.dual_class")
+    assert "Why these values" in " ".join(e.label for e in at.expander)
+    assert "detectron2" in said(at) and "cannot run here" in said(at)
+    next(b for b in at.button if b.label == "Launch").click()
+    at.run()
+    assert len(started) == 1
+    assert started[0].job()["dataset"] == "cards@v1"
+    assert started[0].status().state == "queued"
+
+
+def test_a_mistake_in_the_yaml_stops_the_launch_and_is_named(full: Workspace, open_page: Open) -> None:
+    at = open_page(full, "train", dataset="cards@v1")
+    area = next(a for a in at.text_area if a.label == "The same as YAML")
+    area.set_value(area.value + "\nsede: 3\nhyperparameters:\n  optimization: {learning_rate: -1}\n")
+    at.run()
+    text = said(at)
+    assert "did you mean 'seed'?" in text
+    assert "learning_rate" in text
+    assert next(b for b in at.button if b.label == "Launch").disabled
+
+
+def test_monitor_says_why_a_run_failed_and_offers_what_helps(full: Workspace, open_page: Open) -> None:
+    failed = max(path.name for path in full.runs.iterdir() if "non-finite" in (path / "events.jsonl").read_text())
+    at = open_page(full, "monitor", run=failed)
+    assert "The loss became non-finite at step 9" in said(at)
+    assert "Lower the learning rate." in said(at)
+    assert "Resume" in labels(at)
+    assert len(at.get("plotly_chart")) >= 4
+
+
+@pytest.mark.parametrize("view", ["curves", "validation", "resources", "plan", "log"])
+def test_each_view_of_monitor_opens(full: Workspace, open_page: Open, view: str) -> None:
+    text = said(open_page(full, "monitor", view=view))
+    assert "fault in the lab" not in text
+
+
+def test_compare_shows_only_what_differs(full: Workspace, open_page: Open) -> None:
+    text = said(open_page(full, "compare"))
+    assert "hyperparameters.optimization.learning_rate" in text
+    assert "hyperparameters.optimization.momentum" not in text
+
+
+def test_compare_warns_when_the_runs_stand_on_other_versions(full: Workspace, open_page: Open) -> None:
+    add_run(full, "cards@v2")
+    add_run(full, "cards@v1")
+    runs = sorted(path.name for path in full.runs.iterdir())
+    assert "2 dataset versions" in said(open_page(full, "compare", runs=",".join(runs)))
+
+
+def test_the_catalog_answers_and_refuses_to_write(full: Workspace, open_page: Open) -> None:
+    at = open_page(full, "catalog", sql="SELECT count(*) AS runs FROM runs")
+    assert at.dataframe[0].value["runs"].tolist() == [3]
+    at.text_area(key="catalog-sql").set_value("DROP TABLE runs")
+    next(b for b in at.button if b.label == "Run").click()
+    at.run()
+    assert "is not a SELECT" in said(at)
+
+
+def test_ids_in_the_catalog_are_links(full: Workspace, open_page: Open) -> None:
+    at = open_page(full, "catalog", sql="SELECT run_id FROM runs")
+    assert all(value.startswith("/monitor?run=") for value in at.dataframe[0].value["run_id"])
+
+
+def test_a_folder_that_is_no_workspace_is_said_on_every_page(tmp_path: Path, open_page: Open) -> None:
+    (tmp_path / "something.txt").write_text("else")
+    at = open_page(Workspace(tmp_path), "home")
+    assert "is not a TruGrade workspace" in said(at).lower().replace("is not a trugrade workspace", "is not a TruGrade workspace")
+    assert "TRUGRADE_WORKSPACE" in said(at)
+
+
+def test_a_damaged_run_folder_is_a_row_not_a_fault(full: Workspace, open_page: Open) -> None:
+    (full.runs / "20260101-000000-abcd").mkdir()
+    for page in ("home", "monitor", "compare", "evaluate"):
+        assert "fault in the lab" not in said(open_page(full, page))
+
+
+@pytest.mark.slow
+def test_ten_thousand_samples_and_two_hundred_runs_draw_one_page_of_them(ws: Workspace, open_page: Open) -> None:
+    fill(ws, "many", 10_000)
+    for _ in range(200):
+        add_run(ws, "many@v1")
+    text = said(open_page(ws, "datasets", dataset="many"))
+    assert text.count("/lab/thumb/") == 60
+    assert "10,000" in text
+    assert "fault in the lab" not in said(open_page(ws, "home"))
+    assert "fault in the lab" not in said(open_page(ws, "monitor"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_never_imports_torch(full: Workspace, page: str) -> None:
+    code = (
+        "import sys\n"
+        "from streamlit.testing.v1 import AppTest\n"
+        f"at = AppTest.from_file({str(Path(__file__).parents[2] / 'app' / 'Home.py')!r}, default_timeout=120).run()\n"
+        f"at.switch_page('views/{page}.py').run()\n"
+        "heavy = {'torch', 'torchvision', 'timm', 'lightning_fabric', 'ultralytics', 'onnxruntime'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"TRUGRADE_WORKSPACE": str(full.root), "PATH": ""}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
