@@ -98,7 +98,7 @@ def detail(loaded: Loaded, sample_id: str) -> None:
     with picture:
         _steps(loaded, sample)
         overlay.sample_viewer(
-            sample, overlay.annotation_shapes(annotations, loaded.classes), key=f"sample-{sample.id}", view_height=600
+            sample, overlay.annotation_shapes(annotations, loaded.classes), key=f"sample-{sample.id}"
         )
     with facts:
         look.table(["", ""], [[f'<span class="tg-soft">{name}</span>', value] for name, value in _facts(sample)], key="sample-facts")

@@ -180,8 +180,9 @@ def headline(row: dict[str, Any]) -> str:
     """A run's main metric on validation, with its name and unit, as HTML."""
     if row["main_metric"] is None:
         return "not measured"
-    name, unit = metric_words(row["main_metric_name"])
-    return f'<span class="tg-num">{number(row["main_metric"], unit)}</span> <span class="tg-soft">{escape(name)}, validation</span>'
+    name = row["main_metric_name"]
+    said = escape(metric_words(name)[0])
+    return f'<span class="tg-num">{metric(name, row["main_metric"])}</span> <span class="tg-soft">{said}, validation</span>'
 
 
 # --- numbers and times --------------------------------------------------------------------------------------------
@@ -213,10 +214,23 @@ def measured(found: dict[str, Any] | None, unit: str = "", *, against: str = "")
     return " · ".join([*parts, against] if against else parts)
 
 
-def interval(found: dict[str, Any], unit: str = "") -> str:
+def interval(found: dict[str, Any], unit: str = "", factor: float = 1) -> str:
     """`0.18 to 0.26 mm`, or '' where there is none."""
     low, high = found.get("low"), found.get("high")
-    return "" if low is None or high is None else f"{number(low)} to {number(high, unit)}"
+    return "" if low is None or high is None else f"{number(low * factor)} to {number(high * factor, unit)}"
+
+
+def metric(name: str, value: float | None) -> str:
+    """A metric's value in the unit that people read it in."""
+    return number(None if value is None else value * _factor(name), metric_words(name)[1])
+
+
+def metric_interval(name: str, found: dict[str, Any]) -> str:
+    return interval(found, metric_words(name)[1], _factor(name))
+
+
+def _factor(name: str) -> float:
+    return 100 if metric_words(name)[1] == "%" else 1
 
 
 METRICS = {
@@ -231,7 +245,7 @@ METRICS = {
     "mask_ap50": ("mask AP50", ""),
     "mask_ap75": ("mask AP75", ""),
     "f1": ("F1", ""),
-    "card_accuracy": ("card accuracy", ""),
+    "card_accuracy": ("card accuracy", "%"),
     "loss": ("loss", ""),
     "lr": ("learning rate", ""),
 }

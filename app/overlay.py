@@ -122,9 +122,12 @@ def viewer(
     key: str,
     alt: str,
     mm_per_px: float | None,
-    view_height: int = 560,
+    view_height: int = 420,
 ) -> None:
-    """The zoomable picture with a scale bar. `src` and `original` are URLs of this app; sizes in px."""
+    """The zoomable picture with a scale bar, as high as the window allows, at least `view_height` px.
+
+    `src` and `original` are URLs of this app; `width` and `height` are the picture's, in px.
+    """
     component = st.components.v2.component(
         "tg_viewer",
         html=_VIEWER_HTML,
@@ -144,7 +147,7 @@ def viewer(
     component(key=key, data=data)
 
 
-def sample_viewer(sample: Sample, shapes: Sequence[Shape], *, key: str, view_height: int = 560) -> None:
+def sample_viewer(sample: Sample, shapes: Sequence[Shape], *, key: str) -> None:
     image = sample.main
     viewer(
         f"/lab/image/{image.sha256}",
@@ -155,5 +158,4 @@ def sample_viewer(sample: Sample, shapes: Sequence[Shape], *, key: str, view_hei
         key=key,
         alt=name_of(sample),
         mm_per_px=sample.mm_per_px,
-        view_height=view_height,
     )

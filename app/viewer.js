@@ -58,7 +58,7 @@ export default function ({ parentElement: root, data }) {
     }
     svg.replaceChildren(image, shapes)
     root.querySelector('.original').href = data.original
-    stage.style.height = `${data.view_height}px`
+    stage.style.height = `${Math.max(data.view_height, window.innerHeight - 270)}px`
     fit()
   }
 

@@ -9,6 +9,7 @@
     control.jsonl     append-only: what people asked of the running job (stop, discard, save)
     checkpoints/      best.pt, latest.pt and their manifests
     evaluation/SPLIT/ evaluation.json and its Parquet files
+    tensorboard/      a cache: the events as TensorBoard reads them
     log.txt           all that the child printed
     .lock             held by the supervisor for as long as it lives
 

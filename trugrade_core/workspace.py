@@ -5,6 +5,7 @@ images/ab/abcd….jpg   image bytes exactly as given, by sha256
 thumbnails/           a cache
 runs/RUN_ID/          everything of a training run
 jobs/JOB_ID/          everything of another job (import, evaluation, export, …)
+experiments/ID.jsonl  what ExperimentTracker recorded, append-only
 exports/NAME/         artifact, manifest, parity report
 catalog.duckdb        an index made from the above
 trash/                what was removed, first

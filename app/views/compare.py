@@ -78,10 +78,10 @@ def _metrics(ws: Workspace, found: dict[str, Any]) -> None:
     table.append(["epoch", *("not known" if row["epoch"] is None else str(row["epoch"]) for row in rows)])
     for name in sorted(found["metrics"], key=lambda name: (name != main, name)):
         values = found["metrics"][name]
-        words, unit = look.metric_words(name)
+        words = look.metric_words(name)[0]
         best = _best(name, values)
         cells = [
-            f"<b>{look.number(v, unit)}</b> {look.icon('check')}" if v == best else look.number(v, unit)
+            f"<b>{look.metric(name, v)}</b> {look.icon('check')}" if v == best else look.metric(name, v)
             for v in values
         ]
         label = f"<b>{escape(words)}</b>" if name == main else escape(words)

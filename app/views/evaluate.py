@@ -36,7 +36,7 @@ def main() -> None:
         with right:
             _actions(ws, folder, split, split in done)
         if job := st.query_params.get("job"):
-            jobcard.show(job, done=lambda _: None)
+            jobcard.show(job, done=lambda _: state.keep(job=""))
         if split in done:
             _report(ws, folder, split)
         else:
@@ -118,18 +118,17 @@ def _verdict(found: dict[str, Any]) -> None:
         names = ["side_error_px", *names[3:]]
     facts = []
     for name in names:
-        words, unit = look.metric_words(name)
         cell = metrics.get(name, {})
         against = baseline.get(name, {}).get("value")
-        note = look.interval(cell, unit)
-        note += f" · constant box {look.number(against, unit)}" if against is not None else ""
-        facts.append((words, look.number(cell.get("value"), unit), note or cell.get("reason") or ""))
+        note = look.metric_interval(name, cell)
+        note += f" · constant box {look.metric(name, against)}" if against is not None else ""
+        facts.append((look.metric_words(name)[0], look.metric(name, cell.get("value")), note or cell.get("reason") or ""))
     st.html(look.facts(facts))
     proof = found["proof"]
     if proof["bound"] is not None:
         st.caption(
-            f"{proof['right']} of {look.count(proof['cards'], 'card')} right: with 95 % confidence at least {100 * proof['bound']:.3g} % of such cards; "
-            f"the goal is {100 * proof['goal']:.3g} %" + (", which is shown." if proof["shown"] else f", {100 * proof['distance']:.2g} points away.")
+            f"{proof['right']} of {look.count(proof['cards'], 'card')} right: with 95 % confidence at least {100 * proof['bound']:.1f} % of such cards; "
+            f"the goal is {100 * proof['goal']:.1f} %" + (", which is shown." if proof["shown"] else f", {100 * proof['distance']:.1f} points away.")
         )
 
 
@@ -187,15 +186,14 @@ def _errors(folder: RunFolder, split: str, found: dict[str, Any]) -> None:
 def _all(found: dict[str, Any]) -> None:
     rows = []
     for name, cell in found["metrics"].items():
-        words, unit = look.metric_words(name)
         against = found["baseline"].get(name, {})
         rows.append(
             [
-                f'{escape(words)} <span class="tg-soft tg-mono">{name}</span>',
-                look.number(cell["value"], unit),
-                look.interval(cell, unit),
+                f'{escape(look.metric_words(name)[0])} <span class="tg-soft tg-mono">{name}</span>',
+                look.metric(name, cell["value"]),
+                look.metric_interval(name, cell),
                 str(cell.get("n_cards", "")),
-                look.number(against.get("value"), unit) if against else "no baseline",
+                look.metric(name, against.get("value")) if against else "no baseline",
                 escape(cell.get("reason") or ""),
             ]
         )

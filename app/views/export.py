@@ -69,9 +69,8 @@ def _make(ws: Workspace, folders: list[RunFolder]) -> None:
 
 def _done(found: dict[str, Any]) -> None:
     name = Path(found["artifact"]).name
-    st.success(f"{name} agrees with the trained model and is listed below.", icon=":material/verified:")
-    if st.button("Try it", icon=":material/center_focus_strong:", key="export-try"):
-        state.go("try_it", model=name, job="")
+    st.query_params["artifact"] = name
+    st.success(f"{name} agrees with the trained model: it stands open below.", icon=":material/verified:")
 
 
 def _artifact(path: Path, *, expanded: bool) -> None:

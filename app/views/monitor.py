@@ -147,13 +147,12 @@ def _top(folder: RunFolder) -> None:
 def _headline(folder: RunFolder) -> tuple[str, str, str]:
     row = state.run_row(folder)
     name = row["main_metric_name"] or "side_error_mm"
-    words, unit = look.metric_words(name)
     latest = state.journal(folder).latest(f"val/{name}")
     best = row["main_metric"]
-    notes = [f"best {look.number(best, unit)} at epoch {row['epoch']}"] if best is not None else []
+    notes = [f"best {look.metric(name, best)} at epoch {row['epoch']}"] if best is not None else []
     baseline = _baseline(folder, name)
-    notes.append(f"constant box {look.number(baseline, unit)}" if baseline is not None else "constant box: evaluate to see it")
-    return f"{words}, validation", look.number(latest, unit), " · ".join(notes)
+    notes.append(f"constant box {look.metric(name, baseline)}" if baseline is not None else "constant box: evaluate to see it")
+    return f"{look.metric_words(name)[0]}, validation", look.metric(name, latest), " · ".join(notes)
 
 
 def _baseline(folder: RunFolder, name: str) -> float | None:

@@ -57,7 +57,7 @@ def _models(ws: Workspace) -> dict[str, str]:
 
 
 def _store(ws: Workspace, files: list[Any]) -> Path:
-    """Keep the scans as the workspace keeps all pictures, by digest, and give the model a folder of links to them."""
+    """Keep the scans as the workspace keeps all pictures, by digest, and give the model links to them: SHA/NAME."""
     folder = Path(tempfile.mkdtemp(prefix="trugrade-try-"))
     for file in files:
         data = file.getvalue()
@@ -65,24 +65,24 @@ def _store(ws: Workspace, files: list[Any]) -> Path:
         path = ws.image(ref.sha256, ref.suffix)
         if not path.exists():
             write_atomic(path, data)
-        link = folder / path.name
-        if not link.exists():
+        link = folder / ref.sha256 / (Path(file.name).name or path.name)
+        if not link.parent.exists():
+            link.parent.mkdir()
             link.symlink_to(path)
-    links = list(folder.iterdir())
-    return links[0] if len(links) == 1 else folder
+    return link if len(list(folder.iterdir())) == 1 else folder
 
 
 def _answers(ws: Workspace, found: dict[str, Any]) -> None:
     rows = found["predictions"]
     at = 0
     if len(rows) > 1:
-        at = st.segmented_control("Scan", range(len(rows)), format_func=lambda n: f"{n + 1}", default=0, required=True, key="try-at")
+        at = st.segmented_control("Scan", range(len(rows)), format_func=lambda n: Path(rows[n]["image"]).name[:40], default=0, required=True, key="try-at")
     row = rows[at]
     if "error" in row:
         look.error(TruGradeError(row["error"], where=row["image"], what_to_do="Try another file."))
         return
     path = Path(row["image"])
-    sha = path.name.partition(".")[0]
+    sha = path.parent.name
     stored = ws.find_image(sha)
     if stored is None:
         look.empty("The scan is gone", "Its picture is no longer in the workspace.", icon="image_not_supported")
@@ -94,7 +94,7 @@ def _answers(ws: Workspace, found: dict[str, Any]) -> None:
     mm = 25.4 / ref.dpi if ref.dpi else None
     with picture:
         overlay.viewer(
-            f"/lab/image/{sha}", f"/lab/original/{sha}", ref.width, ref.height, shapes, key=f"try-{sha}", alt="the scan with what was found", mm_per_px=mm
+            f"/lab/image/{sha}", f"/lab/original/{sha}", ref.width, ref.height, shapes, key=f"try-{sha}", alt=path.name, mm_per_px=mm
         )
     with facts:
         st.html(look.facts([("found", look.count(len(row["labels"]), "object"), f"in {look.duration(row['seconds'])}")]))
@@ -110,7 +110,7 @@ def _answers(ws: Workspace, found: dict[str, Any]) -> None:
             look.table(["class", "score", "size"], cells, key=f"try-found-{sha}", right=(1,))
         if not mm:
             st.caption("The file does not say its resolution: sizes are in px.")
-        _add(ws, stored)
+        _add(ws, path)
 
 
 def _shapes(row: dict[str, Any], classes: list[str]) -> list[overlay.Shape]:
@@ -129,14 +129,14 @@ def _size(box: list[float], mm: float | None) -> str:
     return f"{look.number(width * mm)} × {look.number(height * mm)} mm" if mm else f"{width:.0f} × {height:.0f} px"
 
 
-def _add(ws: Workspace, stored: Path) -> None:
+def _add(ws: Workspace, path: Path) -> None:
     with st.popover("Add to a dataset", icon=":material/add_photo_alternate:"):
         names = state.dataset_names(ws)
         name = st.selectbox("Dataset", names, index=None, accept_new_options=True, placeholder="choose one, or type a new name", key="try-dataset")
         st.caption("The scan goes in without labels.")
         if st.button("Add", disabled=not name, key="try-add"):
             with look.errors("adding it"):
-                job: RunFolder = datasets.start_import(ws, stored, str(name), ImportOptions(format="folder", who=state.who()), who=state.who())
+                job: RunFolder = datasets.start_import(ws, path, str(name), ImportOptions(format="folder", who=state.who()), who=state.who())
                 state.go("datasets", view="import", dataset=str(name), job=job.id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -132,4 +133,4 @@ def said(at: AppTest) -> str:
     bodies = [element.proto.body for element in at.get("html") if "<style>" not in element.proto.body]
     linked = [str(json.loads(element.proto.json)) for element in at.get("bidi_component")]
     plain = [e.value for kind in (at.caption, at.markdown, at.subheader, at.success, at.warning, at.info, at.code) for e in kind]
-    return "\n".join([*bodies, *linked, *map(str, plain)])
+    return html.unescape("\n".join([*bodies, *linked, *map(str, plain)]))

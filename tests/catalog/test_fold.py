@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +216,7 @@ def test_nothing_new_publishes_nothing(ws: Workspace) -> None:
     os.utime(ws.catalog, (1, 1))
     assert publish(ws)
     assert ws.catalog.stat().st_ino == inode
-    assert time.time() - ws.catalog.stat().st_mtime < 60  # it was looked at
+    assert ws.catalog.stat().st_mtime > 1  # it was looked at
 
 
 def test_journals_longer_than_a_chunk(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,11 +427,12 @@ def test_a_stale_write_ahead_log_does_no_harm(ws: Workspace, tmp_path: Path) -> 
     publish(ws)
     assert not (ws.root / "catalog.duckdb.wal").exists()
     assert rows(ws, "SELECT path FROM catalog_journals WHERE path = 'intruder'") == []
-    # and one that appears later is refused by DuckDB, then repaired by asking
+    # one that appears later: DuckDB refuses to open the file, and asking makes it again
     shutil.copyfile(wal, ws.root / "catalog.duckdb.wal")
-    folder.append("note", text="more news")
-    publish(ws)
+    with pytest.raises(duckdb.Error, match="WAL"):
+        duckdb.connect(str(ws.catalog), read_only=True)
     assert rows(ws, "SELECT path FROM catalog_journals WHERE path = 'intruder'") == []
+    assert not (ws.root / "catalog.duckdb.wal").exists()
 
 
 def test_a_moved_workspace_goes_on_without_a_rebuild(

@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 
+from tests.train import tiny
 from tests.train.tiny import Events, plan
 from trugrade_core.errors import TrainingError
 from trugrade_core.runs import RunFolder
@@ -76,8 +77,6 @@ def test_two_processes_share_the_work_and_resume_exactly(cards, tmp_path):
 
 
 def test_several_devices_need_as_many_processes(cards, tmp_path, tiny_net, monkeypatch):
-    from tests.train import tiny
-
     monkeypatch.setattr(tiny, "MACHINE", tiny.MACHINE.model_copy(update={"cores": 2}))
     run = RunFolder.create(tmp_path, {"kind": "train"})
     two = plan(cards, machine__devices=2, machine__accelerator="cpu")
@@ -86,8 +85,9 @@ def test_several_devices_need_as_many_processes(cards, tmp_path, tiny_net, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["mask_rcnn", "retinanet"])
-def test_the_light_networks_repeat_and_resume_exactly(cards, tmp_path, architecture):
+@pytest.mark.parametrize(("architecture", "bf16"), [("mask_rcnn", False), ("retinanet", False), ("mask_rcnn", True)])
+def test_the_light_networks_repeat_and_resume_exactly(cards, tmp_path, monkeypatch, architecture, bf16):
+    monkeypatch.setattr(tiny, "MACHINE", tiny.MACHINE.model_copy(update={"bf16": bf16}))
     keys = {
         "architecture_config__base_architecture": architecture,
         "architecture_config__custom_modifications__head_customization": "phoenix_specialized",

@@ -7,9 +7,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from trugrade_core.errors import TrainingError
+from trugrade_core.errors import TrainingError, TruGradeError
+from trugrade_core.runs import RunFolder
 from trugrade_core.train.plan import Estimate, RunPlan
+from trugrade_core.workspace import Workspace, read_json
 
 SECONDS = 300
 
@@ -28,27 +31,37 @@ def estimate(plan: RunPlan, workspace: Path) -> Estimate:
     except subprocess.TimeoutExpired as e:
         raise TrainingError(f"the probe did not finish within {SECONDS} s", code="training.probe") from e
     lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        words = done.stderr.strip().splitlines()[-1:] or [f"exit {done.returncode}"]
-        raise TrainingError(f"the probe failed: {words[0]}", code="training.probe",
-                            what_to_do="The run would fail in the same way; lower the batch or image size, or mend what it names.")  # fmt: skip
-    found: Estimate = json.loads(lines[-1])
+    answer: Any = json.loads(lines[-1]) if lines else {"error": {"message": f"it ended with {done.returncode}"}}
+    if "error" in answer:
+        said = answer["error"]
+        raise TrainingError(f"the probe failed: {said['message']}", where=said.get("where", ""), code="training.probe",
+                            what_to_do=said.get("what_to_do") or done.stderr[-500:])  # fmt: skip
+    found: Estimate = answer
     return found
 
 
-def main() -> None:
-    """The child: a plan as JSON on stdin, the estimate as JSON on stdout."""
+def _probe(plan: RunPlan, workspace: Path) -> Estimate:
     from trugrade_core.data.versions import Version
-    from trugrade_core.runs import RunFolder
-    from trugrade_core.train.setup import prepare
-    from trugrade_core.workspace import Workspace
 
-    # One device's share stands for all: they run side by side.
-    plan = RunPlan.model_validate_json(sys.stdin.read()).model_copy(update={"devices": 1})
-    version = Version.open(Workspace(Path(sys.argv[1])), plan.config.dataset)
+    version = Version.open(Workspace(workspace), plan.config.dataset)
+    # Torch comes with this one, after what can go wrong quickly.
+    from trugrade_core.train.setup import prepare
+
     with tempfile.TemporaryDirectory() as folder:
-        prepare(plan, version, RunFolder(Path(folder)), lambda kind, **fields: None)
-        sys.stdout.write((Path(folder) / "estimate.json").read_text().replace("\n", " ") + "\n")
+        # One device's share stands for all: they run side by side.
+        one = plan.model_copy(update={"devices": 1})
+        prepare(one, version, RunFolder(Path(folder)), lambda kind, **fields: None)
+        found: Estimate = read_json(Path(folder) / "estimate.json")
+        return found
+
+
+def main() -> None:
+    """The child: a plan as JSON on stdin, the estimate (or an error) as JSON on stdout."""
+    try:
+        found = _probe(RunPlan.model_validate_json(sys.stdin.read()), Path(sys.argv[1]))
+        sys.stdout.write(json.dumps(found) + "\n")
+    except TruGradeError as e:
+        sys.stdout.write(json.dumps({"error": e.as_dict()}) + "\n")
 
 
 if __name__ == "__main__":
