@@ -13,24 +13,44 @@ from trugrade_core.schema import Sample
 PAGE = 60
 IMPORT = ("Import images", "upload", "datasets")
 FILTERS = ("q", "status", "split", "origin", "class")
-MARKS = {"done": "check_circle", "unlabelled": "radio_button_unchecked", "skipped": "skip_next", "rescan": "restart_alt"}
+MARKS = {
+    "done": "check_circle",
+    "unlabelled": "radio_button_unchecked",
+    "skipped": "skip_next",
+    "rescan": "restart_alt",
+}
 TILES = {"small": 110, "medium": 160, "large": 260}
 
 
 def grid(loaded: Loaded) -> None:
     if not loaded.samples:
-        look.empty("No samples yet", "Imported images will stand here as a grid.", icon="image", action=IMPORT, dataset=loaded.name, view="import")
+        look.empty(
+            "No samples yet",
+            "Imported images will stand here as a grid.",
+            icon="image",
+            action=IMPORT,
+            dataset=loaded.name,
+            view="import",
+        )
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         _filter_widgets(loaded)
         tile = st.segmented_control(
-            "Tiles", list(TILES), key="tiles", default="medium", required=True, bind="query-params", label_visibility="collapsed"
+            "Tiles",
+            list(TILES),
+            key="tiles",
+            default="medium",
+            required=True,
+            bind="query-params",
+            label_visibility="collapsed",
         )
         st.toggle("Outlines", value=True, key="browse-outlines")
     found = _filtered(loaded)
     pages = max(1, -(-len(found) // PAGE))
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        chips = " ".join(look.chip(f"{name}: {value}", icon="filter_alt") for name, value in _asked().items() if name != "q")
+        chips = " ".join(
+            look.chip(f"{name}: {value}", icon="filter_alt") for name, value in _asked().items() if name != "q"
+        )
         counted = f"{look.count(len(found), 'sample')} of {len(loaded.samples):,}"
         st.html(f'<span class="tg-soft">{counted}</span> &nbsp;{overlay.legend(loaded.classes)} {chips}')
         page = st.pagination(pages, key="browse-page") if pages > 1 else 1
@@ -97,11 +117,13 @@ def detail(loaded: Loaded, sample_id: str) -> None:
     picture, facts = st.columns([5, 2], gap="medium")
     with picture:
         _steps(loaded, sample)
-        overlay.sample_viewer(
-            sample, overlay.annotation_shapes(annotations, loaded.classes), key=f"sample-{sample.id}"
-        )
+        overlay.sample_viewer(sample, overlay.annotation_shapes(annotations, loaded.classes), key=f"sample-{sample.id}")
     with facts:
-        look.table(["", ""], [[f'<span class="tg-soft">{name}</span>', value] for name, value in _facts(sample)], key="sample-facts")
+        look.table(
+            ["", ""],
+            [[f'<span class="tg-soft">{name}</span>', value] for name, value in _facts(sample)],
+            key="sample-facts",
+        )
         st.subheader("What is drawn")
         if annotations:
             rows = [
@@ -126,9 +148,13 @@ def _steps(loaded: Loaded, sample: Sample) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("All samples", icon=":material/grid_view:", key="sample-back"):
             state.go("datasets", dataset=loaded.name, view="browse", sample="", **asked)
-        if st.button("Previous", icon=":material/chevron_left:", disabled=at == 0, shortcut="Left", key="sample-previous"):
+        if st.button(
+            "Previous", icon=":material/chevron_left:", disabled=at == 0, shortcut="Left", key="sample-previous"
+        ):
             state.go("datasets", dataset=loaded.name, sample=ids[at - 1], **asked)
-        if st.button("Next", icon=":material/chevron_right:", disabled=at == len(ids) - 1, shortcut="Right", key="sample-next"):
+        if st.button(
+            "Next", icon=":material/chevron_right:", disabled=at == len(ids) - 1, shortcut="Right", key="sample-next"
+        ):
             state.go("datasets", dataset=loaded.name, sample=ids[at + 1], **asked)
         st.caption(f"{at + 1:,} of {len(ids):,}")
 

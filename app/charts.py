@@ -41,10 +41,15 @@ def run_color(ws: Workspace, run_id: str) -> str:
     return PALETTE[ids.index(run_id) % len(PALETTE)] if run_id in ids else "#7f8c96"
 
 
+def ink() -> str:
+    """The colour of text in a chart, by the browser's theme."""
+    return "#e3e8eb" if st.context.theme.type == "dark" else "#1c262e"
+
+
 def figure(title: str, *, x: str, y: str, height: int = 280) -> go.Figure:
     """An empty chart of the family; `x` and `y` name the axes with their units."""
     dark = st.context.theme.type == "dark"
-    ink, grid = ("#9aa6af", "rgba(154,166,175,0.16)") if dark else ("#5a6772", "rgba(90,103,114,0.14)")
+    soft, grid = ("#9aa6af", "rgba(154,166,175,0.16)") if dark else ("#5a6772", "rgba(90,103,114,0.14)")
     axis = {
         "gridcolor": grid,
         "zeroline": False,
@@ -67,11 +72,11 @@ def figure(title: str, *, x: str, y: str, height: int = 280) -> go.Figure:
             "yref": "container",
             "yanchor": "top",
             "pad": {"t": 4},
-            "font": {"size": 14, "color": "#e3e8eb" if dark else "#1c262e"},
+            "font": {"size": 14, "color": ink()},
         },
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "Source Sans, sans-serif", "size": 12, "color": ink},
+        font={"family": "Source Sans, sans-serif", "size": 12, "color": soft},
         xaxis={**axis, "title_text": x},
         yaxis={**axis, "title_text": y},
         hovermode="x unified",

@@ -59,7 +59,9 @@ def draw(
                 marks=name.startswith("val/"),
             )
             used.append(color)
-    last = max((curve["step"][-1] for curves in found.values() for curve in curves.values() if curve["step"]), default=1)
+    last = max(
+        (curve["step"][-1] for curves in found.values() for curve in curves.values() if curve["step"]), default=1
+    )
     fig.update_xaxes(range=[0, last * 1.01])  # the same for every chart of the page
     fig.update_yaxes(type="log" if log else "linear")
     charts.show(fig, key=key, alt=f"{title} by step", corner=corner)
@@ -93,7 +95,13 @@ def validation(report: Mapping[str, Any], *, key: str) -> None:
         fig = charts.figure("F1 by score threshold", x="score threshold", y="")
         found = report["f1_by_threshold"]
         for n, name in enumerate(("f1", "precision", "recall")):
-            charts.line(fig, found["threshold"], found[name], name=look.METRICS.get(name, (name, ""))[0], color=charts.PALETTE[n])
+            charts.line(
+                fig,
+                found["threshold"],
+                found[name],
+                name=look.METRICS.get(name, (name, ""))[0],
+                color=charts.PALETTE[n],
+            )
         if report.get("threshold") is not None:
             fig.add_vline(x=report["threshold"], line_width=1, line_dash="dot", line_color="#7f8c96")
         charts.show(fig, key=f"{key}-f1", alt="F1, precision and recall by score threshold")
@@ -120,11 +128,12 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, key: s
         showscale=False,
         text=table,
         texttemplate="%{text}",
+        textfont={"color": charts.ink()},
         hovertemplate="true %{y}, found %{x}: %{z}<extra></extra>",
         xgap=2,
         ygap=2,
     )
-    fig.update_layout(hovermode="closest")
+    fig.update_layout(hovermode="closest", showlegend=False)
     fig.update_yaxes(autorange="reversed")
     charts.show(fig, key=key, alt="confusion of true and found classes")
 
@@ -133,7 +142,12 @@ RESOURCES = (
     ("Processor", "% of one core", 1.0, ("cpu_run_percent",)),
     ("Memory", "GB", 1e9, ("memory_run_bytes", "memory_machine_used_bytes")),
     ("Disk", "MB/s", 1e6, ("disk_run_read_bytes_per_s", "disk_run_write_bytes_per_s")),
-    ("Network, whole machine", "MB/s", 1e6, ("network_machine_received_bytes_per_s", "network_machine_sent_bytes_per_s")),
+    (
+        "Network, whole machine",
+        "MB/s",
+        1e6,
+        ("network_machine_received_bytes_per_s", "network_machine_sent_bytes_per_s"),
+    ),
     ("GPU", "%", 1.0, ("gpu_percent",)),
     ("GPU memory", "GB", 1e9, ("gpu_memory_used_bytes", "gpu_memory_run_bytes")),
 )
@@ -144,7 +158,11 @@ def resources(folder: RunFolder, *, corner: str, no_gpu: str) -> None:
     """What the run used of the machine, each second."""
     points = state.journal(folder).resources
     if not points:
-        look.empty("Nothing measured yet", "Processor, memory, disk, network and GPU are measured each second while a run goes.", icon="memory")
+        look.empty(
+            "Nothing measured yet",
+            "Processor, memory, disk, network and GPU are measured each second while a run goes.",
+            icon="memory",
+        )
         return
     begin = points[0]["t"]
     minutes = [(point["t"] - begin) / 60 for point in points]

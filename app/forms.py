@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import annotated_types
 import streamlit as st
@@ -65,7 +65,7 @@ class Editing:
         return None
 
     def changed(self, key: str) -> bool:
-        return self.values.get(key, default_of(key)) != self.suggested.get(key, default_of(key))
+        return bool(self.values.get(key, default_of(key)) != self.suggested.get(key, default_of(key)))
 
     def set(self, key: str, value: Any) -> None:
         self.values[key] = value
@@ -159,7 +159,9 @@ def _field(editing: Editing, key: str, dotted: str, architectures: Sequence[str]
         st.session_state[widget] = _shown(info, value)
     options = _options(dotted, info, architectures, value)
     if dotted == "data.classes":
-        st.multiselect(options=list(dict.fromkeys([*classes, *(value or ())])), placeholder="all of the task's kind", **common)
+        st.multiselect(
+            options=list(dict.fromkeys([*classes, *(value or ())])), placeholder="all of the task's kind", **common
+        )
     elif options is not None:
         st.selectbox(options=options, accept_new_options=dotted.endswith("pretrained_weights"), **common)
     elif info.annotation is bool:
@@ -268,15 +270,11 @@ def _options(dotted: str, info: FieldInfo, architectures: Sequence[str], value: 
     return found if value in found else [value, *found]
 
 
-def number_type(info: FieldInfo) -> type | None:
+def number_type(info: FieldInfo) -> type[int] | type[float] | None:
     """int or float for a number, also one that may be auto or missing; None for anything else."""
-    if info.annotation in (int, float):
-        return info.annotation
-    for option in get_args(info.annotation):
-        inner = get_args(option)[0] if get_args(option) else option
-        if inner in (int, float):
-            return inner
-    return None
+    options = [info.annotation, *get_args(info.annotation)]
+    inner = [get_args(option)[0] if get_origin(option) is Annotated else option for option in options]
+    return int if int in inner else float if float in inner else None
 
 
 def bounds(info: FieldInfo) -> tuple[float | None, float | None, float | None]:
@@ -285,19 +283,22 @@ def bounds(info: FieldInfo) -> tuple[float | None, float | None, float | None]:
     for option in get_args(info.annotation):
         for inner in get_args(option)[1:]:
             marks += getattr(inner, "metadata", [])
-    low = high = step = None
+    hair: float = 1 if number_type(info) is int else 1e-9
+    low: Any = None
+    high: Any = None
+    step: Any = None
     for mark in marks:
         if isinstance(mark, annotated_types.Ge):
             low = mark.ge
         elif isinstance(mark, annotated_types.Gt):
-            low = mark.gt + (1 if number_type(info) is int else 1e-9)
+            low = float(str(mark.gt)) + hair
         elif isinstance(mark, annotated_types.Le):
             high = mark.le
         elif isinstance(mark, annotated_types.Lt):
-            high = mark.lt - (1 if number_type(info) is int else 1e-9)
+            high = float(str(mark.lt)) - hair
         elif isinstance(mark, annotated_types.MultipleOf):
             step = mark.multiple_of
-    return low, high, step  # type: ignore[return-value]
+    return low, high, step
 
 
 def _step(default: Any) -> float:
@@ -317,7 +318,18 @@ def _yaml(editing: Editing, key: str) -> None:
         editing.read(st.session_state[widget])
 
     with st.container(key=f"{key}-yaml-box"):
-        st.text_area("The same as YAML", key=widget, on_change=take, height=420, help="Edit it; the form follows when you leave the field.")
+        st.text_area(
+            "The same as YAML",
+            key=widget,
+            on_change=take,
+            height=420,
+            help="Edit it; the form follows when you leave the field.",
+        )
     st.download_button(
-        "Download", data=editing.yaml(), file_name="run.yaml", icon=":material/download:", type="tertiary", on_click="ignore"
+        "Download",
+        data=editing.yaml(),
+        file_name="run.yaml",
+        icon=":material/download:",
+        type="tertiary",
+        on_click="ignore",
     )

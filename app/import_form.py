@@ -19,11 +19,19 @@ from trugrade_core.workspace import Workspace
 
 ENDINGS = ["png", "jpg", "jpeg", "tif", "tiff", "webp", "bmp", "zip", "json", "txt", "xml", "csv", "yaml", "yml"]
 SHOWN = 200
+WIDTH = 900  # px
 UPLOAD, FOLDER = "From this computer", "From a folder of the lab's machine"
 
 
 def show(ws: Workspace, dataset: str) -> None:
-    """The form; `dataset` is proposed as the one to add to."""
+    """The form, and below it what became of the last import; `dataset` is proposed as the one to add to."""
+    with st.container(width=WIDTH):
+        _form(ws, dataset)
+    if job_id := st.query_params.get("job"):
+        jobcard.show(job_id, done=report)
+
+
+def _form(ws: Workspace, dataset: str) -> None:
     where = st.segmented_control(
         "Where the images are", [UPLOAD, FOLDER], default=UPLOAD, required=True, key="import-where"
     )
@@ -31,11 +39,17 @@ def show(ws: Workspace, dataset: str) -> None:
     folder = ""
     if where == UPLOAD:
         uploads = st.file_uploader(
-            "Images, label files, or a .zip of a whole folder", type=ENDINGS, accept_multiple_files=True, key="import-files"
+            "Images, label files, or a .zip of a whole folder",
+            type=ENDINGS,
+            accept_multiple_files=True,
+            key="import-files",
         )
     else:
         folder = st.text_input(
-            "Folder, .zip, label file or CSV", key="import-folder", placeholder="/data/scans/box-12", help="A path on the machine that runs the lab."
+            "Folder, .zip, label file or CSV",
+            key="import-folder",
+            placeholder="/data/scans/box-12",
+            help="A path on the machine that runs the lab.",
         )
     names = state.dataset_names(ws)
     name = st.selectbox(
@@ -49,7 +63,9 @@ def show(ws: Workspace, dataset: str) -> None:
     options = _options()
     ready = bool(name and (uploads or folder))
     with st.container(horizontal=True, vertical_alignment="center"):
-        check = st.button("Check first", icon=":material/rule:", disabled=not ready, help="Reads everything, writes nothing.")
+        check = st.button(
+            "Check first", icon=":material/rule:", disabled=not ready, help="Reads everything, writes nothing."
+        )
         go = st.button("Import", type="primary", icon=":material/upload:", disabled=not ready)
         if not ready:
             st.caption("Choose images and a dataset.")
@@ -60,8 +76,6 @@ def show(ws: Workspace, dataset: str) -> None:
                 ws, source, str(name), options().model_copy(update={"dry_run": not go}), who=state.who()
             )
             state.keep(job=job.id)
-    if job_id := state.param("job"):
-        jobcard.show(job_id, done=report)
 
 
 def _options() -> Any:
@@ -75,7 +89,9 @@ def _options() -> Any:
             "Resolution  :small[:gray[dpi]]", min_value=1.0, value=None, placeholder="as the files say", key="import-dpi",
             help="Scan resolution where the files do not say it. Without it nothing can be measured in mm.",
         )  # fmt: skip
-        classes = left.text_input("Classes, in their order", key="import-classes", placeholder="outer_border, graphical_border")
+        classes = left.text_input(
+            "Classes, in their order", key="import-classes", placeholder="outer_border, graphical_border"
+        )
         pattern = right.text_input(
             "Card id from file names", key="import-pattern", placeholder=r"(?P<card>\w+)_front",
             help="A regular expression with a group 'card'. All images of a card go into the same split.",
@@ -84,7 +100,9 @@ def _options() -> Any:
             "Rename classes", key="import-map", placeholder="theirs=ours, one a line", height=68,
             help="For one-class training from two-class labels: outer_border=border",
         )  # fmt: skip
-        origin = right.segmented_control("Origin", ["real", "synthetic"], default="real", required=True, key="import-origin")
+        origin = right.segmented_control(
+            "Origin", ["real", "synthetic"], default="real", required=True, key="import-origin"
+        )
 
     def made() -> ImportOptions:
         return ImportOptions(
@@ -121,9 +139,9 @@ def _save(uploads: list[UploadedFile]) -> Path:
     return only[0] if len(only) == 1 and only[0].suffix.lower() in (".zip", ".json", ".csv") else folder
 
 
-def report(found: dict[str, Any]) -> None:
+def report(found: dict[str, Any], args: dict[str, Any]) -> None:
     """What an import took, or would take, and what it left out and why."""
-    dry = bool(found.get("dry_run"))
+    dry = args["options"]["dry_run"]
     skipped = found["skipped"]
     facts = [
         ("would be taken" if dry else "taken", f"{found['taken']:,}", "files"),
@@ -144,5 +162,9 @@ def report(found: dict[str, Any]) -> None:
             )
             if len(skipped) > SHOWN:
                 st.caption(f"The first {SHOWN} of {len(skipped):,}; the job's folder holds them all.")
-    if not dry and found["taken"] and st.button("Look at the dataset", icon=":material/arrow_forward:", key="import-next"):
+    if (
+        not dry
+        and found["taken"]
+        and st.button("Look at the dataset", icon=":material/arrow_forward:", key="import-next")
+    ):
         state.go("datasets", dataset=found["dataset"], view="browse", job="")

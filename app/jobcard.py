@@ -16,8 +16,12 @@ from trugrade_core.workflows import training
 LOG_BYTES = 40_000
 
 
-def show(run_id: str, *, done: Callable[[dict[str, Any]], None] | None = None) -> None:
-    """Follow the job of this id; when it has finished, `done` draws its result."""
+Done = Callable[[dict[str, Any], dict[str, Any]], None]
+"""Draws (result, arguments) of a job that has finished."""
+
+
+def show(run_id: str, *, done: Done | None = None) -> None:
+    """Follow the job of this id to its end; when it has finished, `done` draws its result."""
     with look.errors("reading the job"):
         folder = RunFolder.find(state.workspace(), run_id, jobs=True)
         now = state.status(folder)
@@ -26,7 +30,7 @@ def show(run_id: str, *, done: Callable[[dict[str, Any]], None] | None = None) -
             return
         _ended(folder, now)
         if now.state == "finished" and done:
-            done(folder.results())
+            done(folder.results(), state.job(folder).get("args", {}))
 
 
 @st.fragment(run_every=1.0)
@@ -35,13 +39,21 @@ def _live(folder: RunFolder) -> None:
     if not now.live:
         st.rerun()
     with st.container(border=True):
-        title, stop = st.columns([5, 1], vertical_alignment="center")
-        said = state.job(folder).get("title", folder.id)
-        title.html(f'<b>{look.clip(said)}</b> &nbsp;{look.badge(now.state)} <span class="tg-soft">{escape(now.reason)}</span>')
+        words, stop = st.columns([5, 1], vertical_alignment="center")
+        words.html(
+            f'<b>{look.clip(title(folder), 40)}</b> &nbsp;{look.badge(now.state)} <span class="tg-soft">{escape(now.reason)}</span>'
+        )
         if stop.button("Cancel", key=f"stop-{folder.id}", icon=":material/close:", width="stretch"):
             training.control(state.workspace(), folder.id, "stop", who=state.who())
         share, text = progress(folder)
         st.progress(share, text=text)
+
+
+def title(folder: RunFolder) -> str:
+    """What the job does, in words; a dry run says so."""
+    job = state.job(folder)
+    dry = job.get("args", {}).get("options", {}).get("dry_run")
+    return f"Check before: {job['title']}" if dry else str(job.get("title", folder.id))
 
 
 def progress(folder: RunFolder) -> tuple[float, str]:
@@ -59,7 +71,7 @@ def progress(folder: RunFolder) -> tuple[float, str]:
 
 def _ended(folder: RunFolder, now: Status) -> None:
     if now.state == "finished":
-        st.html(f"{look.badge('finished')} {look.clip(state.job(folder).get('title', ''))} · {look.ago(now.t)}")
+        st.html(f"{look.badge('finished')} {look.clip(title(folder), 40)} · {look.ago(now.t)}")
     elif now.state in ("failed", "crashed"):
         look.error(TruGradeError(now.reason or "the job ended early", where=folder.id, what_to_do=now.what_to_do))
         log(folder)

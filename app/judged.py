@@ -24,7 +24,9 @@ def splits(folder: RunFolder) -> list[str]:
 
 def evaluation(ws: Workspace, folder: RunFolder, split: str) -> dict[str, Any]:
     path = folder.path / "evaluation" / split / "evaluation.json"
-    return state.cached(("evaluation", str(path)), state.stamp(path), lambda: evaluating.evaluation(ws, folder.id, split))
+    return state.cached(
+        ("evaluation", str(path)), state.stamp(path), lambda: evaluating.evaluation(ws, folder.id, split)
+    )
 
 
 def _answers(folder: RunFolder, split: str, key: str) -> dict[str, Prediction]:
@@ -33,7 +35,9 @@ def _answers(folder: RunFolder, split: str, key: str) -> dict[str, Prediction]:
     path = folder.path / "evaluation" / split / "predictions.parquet"
     found = state.cached(("predictions", str(path)), (state.stamp(path), key), lambda: read_predictions(path, key))
     if found is None:
-        raise UsageError("the stored answers are not those of this evaluation", where=str(path), what_to_do="Evaluate again.")
+        raise UsageError(
+            "the stored answers are not those of this evaluation", where=str(path), what_to_do="Evaluate again."
+        )
     return found["plain"]
 
 
@@ -41,16 +45,14 @@ def _truth(ws: Workspace, name: str) -> tuple[dict[str, Sample], dict[str, list[
     """The samples and annotations of a version; versions never change."""
     from trugrade_core.data.versions import Version
 
-    def load() -> Any:
+    def load() -> tuple[dict[str, Sample], dict[str, list[Annotation]]]:
         version = Version.open(ws, name)
         return {sample.id: sample for sample in version.samples()}, version.annotations()
 
     return state.cached(("version", str(ws.root), name), None, load)
 
 
-def _shapes(
-    annotations: list[Annotation], answer: Prediction | None, found: dict[str, Any]
-) -> list[overlay.Shape]:
+def _shapes(annotations: list[Annotation], answer: Prediction | None, found: dict[str, Any]) -> list[overlay.Shape]:
     classes = found["predictor"]["classes"]
     threshold = found["predictor"]["threshold"]
     shown = [i for i in answer.instances if i.score >= threshold] if answer else []
@@ -66,7 +68,8 @@ def grid(ws: Workspace, folder: RunFolder, split: str, found: dict[str, Any]) ->
         rows = [row for row in rows if row["sample"] in behind]
         words = only.replace(">", " taken for ")
         look.linked(
-            f"{look.chip(words, icon='filter_alt')} {look.link('evaluate', 'show all', run=folder.id, split=split)}", key="judged-only"
+            f"{look.chip(words, icon='filter_alt')} {look.link('evaluate', 'show all', run=folder.id, split=split)}",
+            key="judged-only",
         )
     samples, annotations = _truth(ws, found["dataset"])
     answers = _answers(folder, split, found["key"])
@@ -77,8 +80,12 @@ def grid(ws: Workspace, folder: RunFolder, split: str, found: dict[str, Any]) ->
         sample = samples[row["sample"]]
         picture = overlay.thumb(sample, _shapes(annotations.get(sample.id, []), answers.get(sample.id), found))
         caption = f'<div class="cap"><span>{escape(overlay.name_of(sample))}</span><span>{_marks(row)}</span></div>'
-        tiles.append(look.link("evaluate", picture + caption, css="tg-tile", run=folder.id, split=split, sample=sample.id))
-    st.html(f"{overlay.legend(found['predictor']['classes'])} <span class='tg-soft tg-small'>solid: drawn by people · dashed: found by the model</span>")
+        tiles.append(
+            look.link("evaluate", picture + caption, css="tg-tile", run=folder.id, split=split, sample=sample.id)
+        )
+    st.html(
+        f"{overlay.legend(found['predictor']['classes'])} <span class='tg-soft tg-small'>solid: drawn by people · dashed: found by the model</span>"
+    )
     look.linked(f'<div class="tg-grid" style="--tile:170px">{"".join(tiles)}</div>', key="judged-grid")
 
 
@@ -122,7 +129,9 @@ def one(ws: Workspace, folder: RunFolder, split: str, sample_id: str) -> None:
         st.caption(f"{at + 1:,} of {len(ids):,}, worst first")
     picture, facts = st.columns([5, 2], gap="medium")
     with picture:
-        overlay.sample_viewer(sample, _shapes(annotations.get(sample_id, []), answers.get(sample_id), found), key=f"judged-{sample_id}")
+        overlay.sample_viewer(
+            sample, _shapes(annotations.get(sample_id, []), answers.get(sample_id), found), key=f"judged-{sample_id}"
+        )
     with facts:
         st.html(f"<b>{look.clip(overlay.name_of(sample))}</b> <span class='tg-soft'>card {escape(row['card'])}</span>")
         mm = sample.mm_per_px
@@ -130,7 +139,13 @@ def one(ws: Workspace, folder: RunFolder, split: str, sample_id: str) -> None:
         for item in row["objects"]:
             sides = item["sides_px"]
             for n, side in enumerate(("left", "top", "right", "bottom")):
-                value = "missed" if sides is None else look.number(abs(sides[n]) * mm, "mm") if mm else look.number(abs(sides[n]), "px")
+                value = (
+                    "missed"
+                    if sides is None
+                    else look.number(abs(sides[n]) * mm, "mm")
+                    if mm
+                    else look.number(abs(sides[n]), "px")
+                )
                 rows.append([look.clip(item["label"]) if n == 0 else "", side, value])
         look.table(["class", "side", "error"], rows, key="judged-sides", right=(2,))
         for wrong in row["errors"]:

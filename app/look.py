@@ -100,7 +100,9 @@ def badge(word: str) -> str:
 # --- blocks -------------------------------------------------------------------------------------------------------
 
 
-def empty(title: str, text: str, *, icon: str = "inbox", action: tuple[str, str, str] | None = None, **params: str) -> None:
+def empty(
+    title: str, text: str, *, icon: str = "inbox", action: tuple[str, str, str] | None = None, **params: str
+) -> None:
     """What will be here, in a sentence, and `action` (label, icon, page): the button that brings it."""
     st.html(f'<div class="tg-empty">{_icon(icon)}<b>{escape(title)}</b><span>{escape(text)}</span></div>')
     if action:
@@ -237,7 +239,7 @@ METRICS = {
     "side_error_px": ("side error, median", "px"),
     "side_error_mm": ("side error, median", "mm"),
     "side_error_mm_p95": ("side error, 95th percentile", "mm"),
-    "side_error_mm_shifted": ("side error on the shifted copy, median", "mm"),
+    "side_error_mm_shifted": ("side error, shifted copy", "mm"),
     "box_map": ("box mAP", ""),
     "box_ap50": ("box AP50", ""),
     "box_ap75": ("box AP75", ""),

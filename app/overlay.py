@@ -75,7 +75,12 @@ def annotation_shapes(annotations: Iterable[Annotation], classes: Sequence[str])
 def instance_shapes(instances: Iterable[Instance], classes: Sequence[str]) -> list[Shape]:
     """What a model found, dashed, with its score; the mask's outline where there is one, else the box."""
     return [
-        Shape(points=points, label=f"{i.label} {i.score:.2f}" if n == 0 else "", color=color_of(i.label, classes), dash=True)
+        Shape(
+            points=points,
+            label=f"{i.label} {i.score:.2f}" if n == 0 else "",
+            color=color_of(i.label, classes),
+            dash=True,
+        )
         for i in instances
         for n, points in enumerate(outlines(i.mask or Box(xyxy=i.box)))
     ]

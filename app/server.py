@@ -100,7 +100,7 @@ async def tensorboard(request: Request) -> Response:
             got = await http.request(
                 request.method,
                 url,
-                params=request.query_params.multi_items(),
+                params=str(request.query_params),
                 headers=asked,
                 content=await request.body(),
             )

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import streamlit as st
 
@@ -23,6 +23,7 @@ from trugrade_core.schema import Annotation, Sample
 from trugrade_core.workspace import Workspace, read_json
 
 MOST_KEPT = 20_000
+T = TypeVar("T")
 
 # --- workspace and address ----------------------------------------------------------------------------------------
 
@@ -77,7 +78,7 @@ def _memory() -> tuple[threading.Lock, dict[Any, Any]]:
     return threading.Lock(), {}
 
 
-def cached(key: Any, stamp: Any, make: Callable[[], Any]) -> Any:
+def cached(key: Any, stamp: Any, make: Callable[[], T]) -> T:
     """`make()`, kept for as long as `stamp` is the same; the newest few hundred are kept."""
     lock, memory = _memory()
     with lock:
@@ -89,7 +90,8 @@ def cached(key: Any, stamp: Any, make: Callable[[], Any]) -> Any:
             memory[key] = found
             while len(memory) > MOST_KEPT:
                 memory.pop(next(iter(memory)))
-    return found[1]
+    kept: T = found[1]
+    return kept
 
 
 def stamp(path: Path) -> tuple[int, int] | None:

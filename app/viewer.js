@@ -49,12 +49,14 @@ export default function ({ parentElement: root, data }) {
     const image = node('image', { href: data.src, x: -0.5, y: -0.5, width: data.width, height: data.height, preserveAspectRatio: 'none' })
     image.append(node('title', {}, data.alt))
     const shapes = node('g', {})
-    for (const shape of data.shapes) {
+    for (const [n, shape] of data.shapes.entries()) {
       const points = shape.points.map((p) => p.join(',')).join(' ')
-      const top = shape.points.reduce((a, b) => (b[1] < a[1] || (b[1] === a[1] && b[0] < a[0]) ? b : a))
+      // Every other label stands at the bottom: the two borders of a card lie close to each other.
+      const sign = n % 2 ? -1 : 1
+      const at = shape.points.reduce((a, b) => (sign * b[1] < sign * a[1] || (b[1] === a[1] && b[0] < a[0]) ? b : a))
       shapes.append(node('polygon', { points, class: 'halo' }))
       shapes.append(node('polygon', { points, class: 'line', stroke: shape.color, 'stroke-dasharray': shape.dash ? '6 4' : 'none' }))
-      if (shape.label) shapes.append(node('text', { x: top[0], y: top[1], dx: '0.4em', dy: '1.3em', fill: shape.color }, shape.label))
+      if (shape.label) shapes.append(node('text', { x: at[0], y: at[1], dx: '0.4em', dy: sign > 0 ? '1.3em' : '-0.6em', fill: shape.color }, shape.label))
     }
     svg.replaceChildren(image, shapes)
     root.querySelector('.original').href = data.original
@@ -82,7 +84,7 @@ export default function ({ parentElement: root, data }) {
     0: fit, 1: () => zoom(1 / state.view.scale, ...middle()), o: () => { state.outlines = !state.outlines; show() },
     ArrowLeft: () => move(-1, 0), ArrowRight: () => move(1, 0), ArrowUp: () => move(0, -1), ArrowDown: () => move(0, 1),
   }
-  stage.onkeydown = (e) => { if (keys[e.key] && !e.ctrlKey && !e.metaKey) { e.preventDefault(); keys[e.key]() } }
+  stage.onkeydown = (e) => { if (keys[e.key] && !e.ctrlKey && !e.metaKey) { e.preventDefault(); e.stopPropagation(); keys[e.key]() } }
   for (const button of root.querySelectorAll('button')) button.onclick = () => keys[button.dataset.key]()
   const watch = new ResizeObserver(() => { if (stage.clientWidth !== state.width) { state.width = stage.clientWidth; fit() } })
   watch.observe(stage)

@@ -3,6 +3,7 @@
 datasets/NAME/        samples and annotation log; versions/V/ immutable snapshots
 images/ab/abcd….jpg   image bytes exactly as given, by sha256
 thumbnails/           a cache
+cache/                resized images for training; may be removed at any time
 runs/RUN_ID/          everything of a training run
 jobs/JOB_ID/          everything of another job (import, evaluation, export, …)
 experiments/ID.jsonl  what ExperimentTracker recorded, append-only
@@ -200,6 +201,10 @@ class Workspace:
         return self.root / "thumbnails"
 
     @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
     def catalog(self) -> Path:
         return self.root / "catalog.duckdb"
 
@@ -233,7 +238,9 @@ MIGRATIONS: dict[int, Any] = {}
 def migrate(root: Path, found: int) -> None:
     """Lift an older workspace step by step, after copying its small files (all but images) beside it."""
     backup = root.with_name(f"{root.name}.format{found}-{now():%Y%m%d-%H%M%S}")
-    shutil.copytree(root, backup, ignore=shutil.ignore_patterns("images", "thumbnails", "*.tmp"), symlinks=True)
+    shutil.copytree(
+        root, backup, ignore=shutil.ignore_patterns("images", "thumbnails", "cache", "*.tmp"), symlinks=True
+    )
     for number in range(found, FORMAT):
         MIGRATIONS[number](root)
         write_json(root / "workspace.json", {"format": number + 1, "migrated": now().isoformat()})

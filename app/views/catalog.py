@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -43,14 +44,22 @@ def _for_analysts(ws: Workspace) -> None:
     left.code(query.analyst_line(ws), language="bash")
     with right.popover("In a notebook", icon=":material/code:", width="stretch"):
         st.code(query.notebook_lines(ws), language="python")
-    st.caption(f"Opens at any moment, also while a training runs. Rows are {look.ago_seconds(query.age_seconds(ws))} old; times are UTC.")
+    st.caption(
+        f"Opens at any moment, also while a training runs. Rows are {look.ago_seconds(query.age_seconds(ws))} old; times are UTC."
+    )
 
 
 def _tables(ws: Workspace) -> None:
     st.subheader("Tables")
     stamp = state.stamp(ws.catalog)
     tables = state.cached(("dictionary", str(ws.catalog)), stamp, lambda: query.dictionary(ws))
-    words = st.text_input("Find", placeholder="a table or column", label_visibility="collapsed", key="catalog-find", icon=":material/search:")
+    words = st.text_input(
+        "Find",
+        placeholder="a table or column",
+        label_visibility="collapsed",
+        key="catalog-find",
+        icon=":material/search:",
+    )
     for table in sorted(tables, key=lambda t: (t["table"].startswith("catalog_"), t["table"])):
         names = " ".join([table["table"], table["comment"] or "", *(c["name"] for c in table["columns"])])
         if words.lower() not in names.lower():
@@ -59,11 +68,15 @@ def _tables(ws: Workspace) -> None:
         with st.expander(f"**{table['table']}** :gray[:small[{rows}]]"):
             st.caption(table["comment"] or "")
             st.button("Show its rows", key=f"show-{table['table']}", type="tertiary", icon=":material/table_rows:",
-                      on_click=_put, args=(f"SELECT * FROM {table['table']}",))  # fmt: skip
+                      on_click=_put, args=(f"SELECT * FROM {table['table']}",))  # noqa: S608 # fmt: skip
             look.table(
                 ["column", "type", ""],
                 [
-                    [f'<span class="tg-mono">{escape(c["name"])}</span>', f'<span class="tg-soft tg-small">{escape(c["type"])}</span>', escape(c["comment"] or "")]
+                    [
+                        f'<span class="tg-mono">{escape(c["name"])}</span>',
+                        f'<span class="tg-soft tg-small">{escape(c["type"])}</span>',
+                        escape(c["comment"] or ""),
+                    ]
                     for c in table["columns"]
                 ],
                 key=f"columns-{table['table']}",
@@ -78,7 +91,14 @@ def _put(sql: str) -> None:
 def _sql(ws: Workspace) -> None:
     st.subheader("Ask")
     titles = [title for title, _ in query.EXAMPLES]
-    chosen = st.selectbox("Examples", titles, index=None, placeholder="start from an example", label_visibility="collapsed", key="catalog-example")
+    chosen = st.selectbox(
+        "Examples",
+        titles,
+        index=None,
+        placeholder="start from an example",
+        label_visibility="collapsed",
+        key="catalog-example",
+    )
     if chosen and chosen != st.session_state.get("catalog-taken"):
         _put(dict(query.EXAMPLES)[chosen])
     st.session_state["catalog-taken"] = chosen
@@ -113,7 +133,7 @@ def _result(ws: Workspace, sql: str) -> None:
         for ending, mime in ((".csv", "text/csv"), (".parquet", "application/vnd.apache.parquet")):
             st.download_button(
                 ending.lstrip(".").upper() if ending == ".csv" else "Parquet",
-                data=lambda ending=ending: _file(ws, sql, ending), file_name=f"query{ending}", mime=mime, type="tertiary",
+                data=partial(_file, ws, sql, ending), file_name=f"query{ending}", mime=mime, type="tertiary",
                 icon=":material/download:", key=f"catalog{ending}", on_click="ignore",
             )  # fmt: skip
 

@@ -25,7 +25,12 @@ def main() -> None:
     with look.head("Compare"):
         pass
     if len(folders) < 2:
-        look.empty("Nothing to compare yet", "Two trainings or more are laid side by side here.", icon="compare_arrows", action=TRAIN)
+        look.empty(
+            "Nothing to compare yet",
+            "Two trainings or more are laid side by side here.",
+            icon="compare_arrows",
+            action=TRAIN,
+        )
         return
     chosen = _choose(folders)
     if len(chosen) < 2:
@@ -52,7 +57,12 @@ def _choose(folders: list[RunFolder]) -> list[RunFolder]:
         return f"{run[-4:]} · {state.job(by_id[run]).get('title', run)} · {state.status(by_id[run]).state}"
 
     chosen = st.multiselect(
-        "Runs", list(by_id), default=asked[:MOST] or _newest_finished(folders), format_func=words, max_selections=MOST, key="compare-runs"
+        "Runs",
+        list(by_id),
+        default=asked[:MOST] or _newest_finished(folders),
+        format_func=words,
+        max_selections=MOST,
+        key="compare-runs",
     )
     state.keep(runs=",".join(chosen))
     return [by_id[run] for run in chosen]
@@ -81,8 +91,7 @@ def _metrics(ws: Workspace, found: dict[str, Any]) -> None:
         words = look.metric_words(name)[0]
         best = _best(name, values)
         cells = [
-            f"<b>{look.metric(name, v)}</b> {look.icon('check')}" if v == best else look.metric(name, v)
-            for v in values
+            f"<b>{look.metric(name, v)}</b> {look.icon('check')}" if v == best else look.metric(name, v) for v in values
         ]
         label = f"<b>{escape(words)}</b>" if name == main else escape(words)
         table.append([label, *cells])
@@ -108,14 +117,20 @@ def _curves(ws: Workspace, chosen: list[RunFolder]) -> None:
     proposed = [name for name in (*PROPOSED[:2], *sorted(main), PROPOSED[2]) if name in names]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         wanted = st.multiselect(
-            "Metrics", names, default=proposed, format_func=lambda name: look.metric_words(name)[0], key="compare-metrics-chosen"
+            "Metrics",
+            names,
+            default=proposed,
+            format_func=lambda name: look.metric_words(name)[0],
+            key="compare-metrics-chosen",
         )
         log = st.toggle("Log axis", key="compare-log")
         charts.download(curves.rows(found), name="compare-curves", label="All points as CSV")
     cells = st.columns(2, gap="medium")
     for n, name in enumerate(wanted):
         with cells[n % 2]:
-            curves.draw(ws, found, [name], look.metric_words(name)[0].capitalize(), key=f"compare-{name}", corner="", log=log)
+            curves.draw(
+                ws, found, [name], look.metric_words(name)[0].capitalize(), key=f"compare-{name}", corner="", log=log
+            )
 
 
 def _differences(ws: Workspace, found: dict[str, Any]) -> None:

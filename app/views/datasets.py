@@ -39,7 +39,7 @@ def _all(ws: Workspace) -> None:
         if rows and st.button("Import images", type="primary", icon=":material/upload:"):
             state.go("datasets", view="import", dataset="", sample="", job="")
     if job_id := st.query_params.get("job"):
-        jobcard.show(job_id, done=lambda found: st.caption(f"{look.count(found.get('images', 0), 'new card')} in {found.get('dataset', '')}"))
+        jobcard.show(job_id, done=_made)
     if not rows:
         look.empty(
             "No dataset yet",
@@ -55,6 +55,10 @@ def _all(ws: Workspace) -> None:
         key="datasets",
         right=(1, 2, 4),
     )
+
+
+def _made(found: dict[str, Any], _args: dict[str, Any]) -> None:
+    st.caption(f"{look.count(found.get('images', 0), 'new card')} in {found.get('dataset', '')}")
 
 
 def _row(row: dict[str, Any]) -> list[str]:
@@ -98,13 +102,21 @@ def _one(ws: Workspace, name: str, view: str) -> None:
         if versions:
             if st.button("Train on it", type="primary", icon=":material/tune:"):
                 state.go("train", dataset=f"{name}@{versions[0]}")
-        elif view == "browse" and st.button("Split and keep a version", type="primary", icon=":material/call_split:", disabled=not loaded.samples):
+        elif view == "browse" and st.button(
+            "Split and keep a version", type="primary", icon=":material/call_split:", disabled=not loaded.samples
+        ):
             state.go("datasets", dataset=name, view="versions")
     if sample := st.query_params.get("sample"):
         browse.detail(loaded, sample)
         return
     chosen = st.segmented_control(
-        "View", list(VIEWS), format_func=VIEWS.__getitem__, default=view, required=True, label_visibility="collapsed", key=f"view-{name}-{view}"
+        "View",
+        list(VIEWS),
+        format_func=VIEWS.__getitem__,
+        default=view,
+        required=True,
+        label_visibility="collapsed",
+        key=f"view-{name}-{view}",
     )
     if chosen != view:
         state.go("datasets", dataset=name, view=chosen)
@@ -124,7 +136,9 @@ def _versions(ws: Workspace, name: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         ratios = st.text_input("Shares  :small[:gray[train/val/test]]", value="70/15/15", width=160)
         seed = st.number_input("Seed", min_value=0, value=0, width=120)
-        split = st.button("Split anew and keep", type="primary", icon=":material/call_split:", disabled=not found["samples"])
+        split = st.button(
+            "Split anew and keep", type="primary", icon=":material/call_split:", disabled=not found["samples"]
+        )
         keep = st.button(
             "Keep as it is now", icon=":material/sell:", disabled=not found["samples"],
             help="New cards are split by the same shares; nothing moves. Unchanged content gives the version that is there.",
@@ -148,12 +162,17 @@ def _versions(ws: Workspace, name: str) -> None:
     st.subheader("Classes")
     look.table(
         ["id", "class", "shape", "annotations"],
-        [[str(i), look.clip(c["name"]), c["shape"], f"{c['annotations']:,}"] for i, c in enumerate(found["classes"], 1)],
+        [
+            [str(i), look.clip(c["name"]), c["shape"], f"{c['annotations']:,}"]
+            for i, c in enumerate(found["classes"], 1)
+        ],
         key="classes",
         right=(0, 3),
     )
     if found["conflicts"]:
-        st.warning(f"{look.count(found['conflicts'], 'annotation')} changed by two people at once; the newest counts until one settles it.")
+        st.warning(
+            f"{look.count(found['conflicts'], 'annotation')} changed by two people at once; the newest counts until one settles it."
+        )
 
 
 def _kept(name: str, made: dict[str, Any]) -> None:

@@ -7,24 +7,37 @@ from typing import Any
 
 import streamlit as st
 
-from app import charts, curves, judged, jobcard, look, state
+from app import charts, curves, jobcard, judged, look, state
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import SPLITS
 from trugrade_core.workflows import evaluating
 from trugrade_core.workspace import Workspace
 
-VIEWS = {"samples": "Samples, worst first", "sides": "Sides", "curves": "Curves", "errors": "Confusion and errors", "all": "All figures"}
+VIEWS = {
+    "samples": "Samples, worst first",
+    "sides": "Sides",
+    "curves": "Curves",
+    "errors": "Confusion and errors",
+    "all": "All figures",
+}
 LISTED = 200
 TRAIN = ("Train a model", "tune", "train")
 
 
 def main() -> None:
     ws = state.workspace()
-    folders = [folder for folder in state.runs(ws)[:LISTED] if any(folder.checkpoints.glob("*.pt")) or judged.splits(folder)]
+    folders = [
+        folder for folder in state.runs(ws)[:LISTED] if any(folder.checkpoints.glob("*.pt")) or judged.splits(folder)
+    ]
     with look.head("Evaluate") as right:
         pass
     if not folders:
-        look.empty("No model to judge yet", "A trained run is judged here on cards that it has never seen.", icon="fact_check", action=TRAIN)
+        look.empty(
+            "No model to judge yet",
+            "A trained run is judged here on cards that it has never seen.",
+            icon="fact_check",
+            action=TRAIN,
+        )
         return
     with look.errors("opening the evaluation"):
         folder, split = _choose(ws, folders)
@@ -36,11 +49,15 @@ def main() -> None:
         with right:
             _actions(ws, folder, split, split in done)
         if job := st.query_params.get("job"):
-            jobcard.show(job, done=lambda _: state.keep(job=""))
+            jobcard.show(job, done=lambda _found, _args: state.keep(job=""))
         if split in done:
             _report(ws, folder, split)
         else:
-            look.empty(f"Not judged on {split} yet", "Evaluating predicts every card of the split once and keeps the answers.", icon="rule")
+            look.empty(
+                f"Not judged on {split} yet",
+                "Evaluating predicts every card of the split once and keeps the answers.",
+                icon="rule",
+            )
 
 
 def _choose(ws: Workspace, folders: list[RunFolder]) -> tuple[RunFolder, str]:
@@ -57,7 +74,11 @@ def _choose(ws: Workspace, folders: list[RunFolder]) -> tuple[RunFolder, str]:
     )  # fmt: skip
     known = state.param("split", "test")
     split = right.segmented_control(
-        "Split", ["test", "val", "train"], default=known if known in SPLITS else "test", required=True, key="evaluate-split"
+        "Split",
+        ["test", "val", "train"],
+        default=known if known in SPLITS else "test",
+        required=True,
+        key="evaluate-split",
     )
     if run != asked and asked:
         state.go("evaluate", run=run, split=split, sample="", job="")
@@ -67,7 +88,9 @@ def _choose(ws: Workspace, folders: list[RunFolder]) -> tuple[RunFolder, str]:
 
 def _actions(ws: Workspace, folder: RunFolder, split: str, done: bool) -> None:
     again = st.button(
-        f"Evaluate again on {split}" if done else f"Evaluate on {split}", type="secondary" if done else "primary", icon=":material/fact_check:"
+        f"Evaluate again on {split}" if done else f"Evaluate on {split}",
+        type="secondary" if done else "primary",
+        icon=":material/fact_check:",
     )
     if again:
         job = evaluating.start_evaluation(ws, folder.id, split=split, who=state.who())
@@ -93,7 +116,11 @@ def _report(ws: Workspace, folder: RunFolder, split: str) -> None:
     elif view == "sides":
         _sides(found)
     elif view == "curves":
-        report = {**found["curves"], "threshold": found["predictor"]["threshold"], "classes": found["predictor"]["classes"]}
+        report = {
+            **found["curves"],
+            "threshold": found["predictor"]["threshold"],
+            "classes": found["predictor"]["classes"],
+        }
         curves.validation(report | {"confusion": found["confusion"]["matrix"]}, key="evaluate")
         _distribution(found)
     elif view == "errors":
@@ -122,13 +149,16 @@ def _verdict(found: dict[str, Any]) -> None:
         against = baseline.get(name, {}).get("value")
         note = look.metric_interval(name, cell)
         note += f" · constant box {look.metric(name, against)}" if against is not None else ""
-        facts.append((look.metric_words(name)[0], look.metric(name, cell.get("value")), note or cell.get("reason") or ""))
+        facts.append(
+            (look.metric_words(name)[0], look.metric(name, cell.get("value")), note or cell.get("reason") or "")
+        )
     st.html(look.facts(facts))
     proof = found["proof"]
     if proof["bound"] is not None:
         st.caption(
             f"{proof['right']} of {look.count(proof['cards'], 'card')} right: with 95 % confidence at least {100 * proof['bound']:.1f} % of such cards; "
-            f"the goal is {100 * proof['goal']:.1f} %" + (", which is shown." if proof["shown"] else f", {100 * proof['distance']:.1f} points away.")
+            f"the goal is {100 * proof['goal']:.1f} %"
+            + (", which is shown." if proof["shown"] else f", {100 * proof['distance']:.1f} points away.")
         )
 
 
@@ -147,15 +177,25 @@ def _sides(found: dict[str, Any]) -> None:
                     look.number(cell["bias_px"], "px"),
                 ]
             )
-    look.table(["class", "side", "median error", "95th percentile", "median error", "bias (right or down positive)"], rows, key="evaluate-sides", right=(3, 4, 5))
+    look.table(
+        ["class", "side", "median error", "95th percentile", "median error", "bias (right or down positive)"],
+        rows,
+        key="evaluate-sides",
+        right=(3, 4, 5),
+    )
 
 
 def _distribution(found: dict[str, Any]) -> None:
     unit = "mm" if all(row["worst_mm"] is not None for row in found["samples"]) else "px"
     values = [row[f"worst_{unit}"] for row in found["samples"] if not row["missed"]]
     fig = charts.figure("Worst side of each sample", x=f"error, {unit}", y="samples")
-    fig.add_histogram(x=values, nbinsx=40, marker_color=charts.PALETTE[0], hovertemplate=f"%{{x}} {unit}: %{{y}} samples<extra></extra>")
-    fig.update_layout(hovermode="closest", bargap=0.05)
+    fig.add_histogram(
+        x=values,
+        nbinsx=40,
+        marker_color=charts.PALETTE[0],
+        hovertemplate=f"%{{x}} {unit}: %{{y}} samples<extra></extra>",
+    )
+    fig.update_layout(hovermode="closest", bargap=0.05, showlegend=False)
     charts.show(fig, key="evaluate-distribution", alt="distribution of the worst side error of each sample")
     missed = sum(bool(row["missed"]) for row in found["samples"])
     st.caption(f"{look.count(missed, 'sample')} with a missed object: not drawn here.")
@@ -172,15 +212,19 @@ def _errors(folder: RunFolder, split: str, found: dict[str, Any]) -> None:
     with left:
         curves.confusion(found["confusion"]["matrix"], found["predictor"]["classes"], key="evaluate-confusion")
         rows = [
-            [escape(c["true"]), escape(c["found"]), samples(f"{c['true']}>{c['found']}", c["count"]), look.interval(c, "")]
+            [escape(c["true"]), escape(c["found"]), samples(f"{c['true']}>{c['found']}", c["count"]), _counts(c)]
             for c in found["confusion"]["cells"]
         ]
         look.table(["true", "found", "objects", "95 % interval"], rows, key="evaluate-cells", right=(2,))
     with right:
         st.subheader("Errors by type")
-        rows = [[kind, samples(kind, cell["count"]), look.interval(cell, "")] for kind, cell in found["errors"].items()]
+        rows = [[kind, samples(kind, cell["count"]), _counts(cell)] for kind, cell in found["errors"].items()]
         look.table(["type", "objects", "95 % interval"], rows, key="evaluate-errors", right=(1,))
         st.caption("A count opens its samples.")
+
+
+def _counts(cell: dict[str, Any]) -> str:
+    return "" if cell["low"] is None else f"{cell['low']:g} to {cell['high']:g}"
 
 
 def _all(found: dict[str, Any]) -> None:
@@ -197,7 +241,9 @@ def _all(found: dict[str, Any]) -> None:
                 escape(cell.get("reason") or ""),
             ]
         )
-    look.table(["", "value", "95 % interval", "cards", "constant box", "why not"], rows, key="evaluate-all", right=(1, 3, 4))
+    look.table(
+        ["", "value", "95 % interval", "cards", "constant box", "why not"], rows, key="evaluate-all", right=(1, 3, 4)
+    )
     st.caption(
         f"Intervals are bootstrapped by card. The constant box needs no model: the mean box of the training scans. "
         f"{look.number(found['seconds_per_image'], 's')} an image."

@@ -28,7 +28,12 @@ def main() -> None:
     with look.head("Export", note="an artifact leaves only if it says what the model says"):
         pass
     if not folders and not artifacts:
-        look.empty("No model to export yet", "A trained run leaves the lab as a file that TruScore loads.", icon="deployed_code", action=TRAIN)
+        look.empty(
+            "No model to export yet",
+            "A trained run leaves the lab as a file that TruScore loads.",
+            icon="deployed_code",
+            action=TRAIN,
+        )
         return
     if folders:
         _make(ws, folders)
@@ -46,17 +51,24 @@ def _make(ws: Workspace, folders: list[RunFolder]) -> None:
     asked = state.param("run")
     left, right = st.columns([3, 2])
     run = left.selectbox(
-        "Run", list(by_id), index=list(by_id).index(asked) if asked in by_id else 0, format_func=lambda r: f"{r} · {state.job(by_id[r]).get('title', '')}"
+        "Run",
+        list(by_id),
+        index=list(by_id).index(asked) if asked in by_id else 0,
+        format_func=lambda r: f"{r} · {state.job(by_id[r]).get('title', '')}",
     )
-    name = right.text_input("Name of the artifact", placeholder=f"{run}-onnx", help="The run's id and the format when left empty.")
+    name = right.text_input(
+        "Name of the artifact", placeholder=f"{run}-onnx", help="The run's id and the format when left empty."
+    )
     state.keep(run=run)
-    row = state.run_row(by_id[run])
-    st.caption(f"Best epoch {row['epoch']} · {row['architecture']} on {row['dataset']}")
+    trained = state.run_row(by_id[run])
+    st.caption(f"Best epoch {trained['epoch']} · {trained['architecture']} on {trained['dataset']}")
     for column, row in zip(st.columns(len(FORMATS)), FORMATS.values(), strict=True):
         with column.container(border=True, height="stretch"):
             st.html(f"<b>{escape(row.title)}</b><div class='tg-soft tg-small'>{row.id}</div>")
             if row.write:
-                if st.button(f"Export as {row.id}", type="primary", icon=":material/deployed_code:", key=f"export-{row.id}"):
+                if st.button(
+                    f"Export as {row.id}", type="primary", icon=":material/deployed_code:", key=f"export-{row.id}"
+                ):
                     with look.errors("starting the export"):
                         job = exporting.start_export(ws, run, row.id, name=name or None, who=state.who())
                         state.keep(job=job.id)
@@ -67,7 +79,7 @@ def _make(ws: Workspace, folders: list[RunFolder]) -> None:
         jobcard.show(job_id, done=_done)
 
 
-def _done(found: dict[str, Any]) -> None:
+def _done(found: dict[str, Any], _args: dict[str, Any]) -> None:
     name = Path(found["artifact"]).name
     st.query_params["artifact"] = name
     st.success(f"{name} agrees with the trained model: it stands open below.", icon=":material/verified:")
@@ -77,7 +89,11 @@ def _artifact(path: Path, *, expanded: bool) -> None:
     manifest = read_json(path / "manifest.json")
     files = [file for file in sorted(path.iterdir()) if file.is_file()]
     total = sum(file.stat().st_size for file in files)
-    with st.expander(f"**{path.name}** · {manifest.get('kind', '')} · {look.size(total)}", expanded=expanded, icon=":material/deployed_code:"):
+    with st.expander(
+        f"**{path.name}** · {manifest.get('kind', '')} · {look.size(total)}",
+        expanded=expanded,
+        icon=":material/deployed_code:",
+    ):
         left, right = st.columns(2, gap="medium")
         with left:
             parity = read_json(path / "parity.json") if (path / "parity.json").exists() else manifest.get("parity", {})
@@ -113,9 +129,13 @@ def _parity(name: str, parity: dict[str, Any]) -> None:
     limits = parity.get("limits") or parity.get("tolerances") or {}
     rows = []
     for key, value in worst.items() if isinstance(worst, dict) else [("worst", worst)]:
-        shown = look.number(value) if isinstance(value, int | float) and not isinstance(value, bool) else escape(str(value))
+        shown = (
+            look.number(value) if isinstance(value, int | float) and not isinstance(value, bool) else escape(str(value))
+        )
         limit = limits.get(key)
-        rows.append([escape(key.replace("_", " ")), shown, look.number(limit) if isinstance(limit, int | float) else ""])
+        rows.append(
+            [escape(key.replace("_", " ")), shown, look.number(limit) if isinstance(limit, int | float) else ""]
+        )
     if rows:
         look.table(["largest difference", "seen", "allowed"], rows, key=f"parity-{name}", right=(1, 2))
 

@@ -85,7 +85,9 @@ def _live_row(ws: Workspace, folder: RunFolder, now: Status) -> list[str]:
     return [
         look.badge(now.state),
         look.link("monitor", title, run=folder.id) if is_run else title,
-        look.bar(share, text) if now.state == "running" else f'<span class="tg-soft">{escape(now.reason or "waiting")}</span>',
+        look.bar(share, text)
+        if now.state == "running"
+        else f'<span class="tg-soft">{escape(now.reason or "waiting")}</span>',
         spark,
         look.link("monitor", "watch", run=folder.id) if is_run else "",
     ]
@@ -97,7 +99,13 @@ def _live_row(ws: Workspace, folder: RunFolder, now: Status) -> list[str]:
 def _datasets(rows: list[dict[str, Any]], folders: list[RunFolder]) -> None:
     st.subheader("Datasets")
     if not rows:
-        look.empty("No dataset yet", "A dataset is a set of card scans with what is drawn on them.", icon="photo_library", action=IMPORT, view="import")
+        look.empty(
+            "No dataset yet",
+            "A dataset is a set of card scans with what is drawn on them.",
+            icon="photo_library",
+            action=IMPORT,
+            view="import",
+        )
         return
     trained = {str(state.job(folder).get("dataset", "")).partition("@")[0] for folder in folders}
     look.table(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import streamlit as st
 
-from app import charts, curves, jobcard, look, state
+from app import charts, curves, jobcard, look, run_panels, state
 from trugrade_core.errors import TruGradeError
 from trugrade_core.runs import RunFolder, Status
-from trugrade_core.workflows import overview, training
+from trugrade_core.workflows import training
 from trugrade_core.workspace import Workspace, read_json
 
 VIEWS = {
@@ -22,6 +21,7 @@ VIEWS = {
     "tensorboard": "TensorBoard",
 }
 LISTED = 200
+LOSSES: tuple[str, ...] = ("train/loss", "val/loss")
 TRAIN = ("Train a model", "tune", "train")
 WAITING = 0.1  # share of a step spent waiting for data above which the loader is what limits a run
 
@@ -32,7 +32,12 @@ def main() -> None:
     if not folders:
         with look.head("Monitor"):
             pass
-        look.empty("No training yet", "Losses, metrics, learning rate and resources of a training will stand here, live.", icon="monitoring", action=TRAIN)
+        look.empty(
+            "No training yet",
+            "Losses, metrics, learning rate and resources of a training will stand here, live.",
+            icon="monitoring",
+            action=TRAIN,
+        )
         return
     with look.errors("opening the run"):
         going = next((folder for folder in folders if state.status(folder).live), folders[0])
@@ -66,9 +71,9 @@ def _run(ws: Workspace, folder: RunFolder, folders: list[RunFolder]) -> None:
     if view in ("curves", "resources", "log", "validation"):
         st.fragment(_live_view, run_every=(2.0 if view != "validation" else 10.0) if live else None)(ws, folder, view)
     elif view == "plan":
-        _plan(folder)
+        run_panels.plan(folder)
     else:
-        _tensorboard(ws, folder, folders)
+        run_panels.tensorboard(ws, folder, folders[:LISTED])
 
 
 def _choose(folder: RunFolder, folders: list[RunFolder]) -> None:
@@ -78,7 +83,12 @@ def _choose(folder: RunFolder, folders: list[RunFolder]) -> None:
         return f"{f.id} · {state.job(f).get('title', 'damaged folder')} · {state.status(f).state}"
 
     chosen = st.selectbox(
-        "Run", shown, index=shown.index(folder), format_func=words, key=f"monitor-run-{folder.id}", label_visibility="collapsed"
+        "Run",
+        shown,
+        index=shown.index(folder),
+        format_func=words,
+        key=f"monitor-run-{folder.id}",
+        label_visibility="collapsed",
     )
     if chosen != folder:
         state.go("monitor", run=chosen.id)
@@ -109,7 +119,9 @@ def _actions(ws: Workspace, folder: RunFolder, now: Status) -> None:
         with look.errors("resuming"):
             training.resume(ws, folder.id)
             st.rerun()
-    if st.button("Evaluate", type="primary", icon=":material/fact_check:", disabled=not any(folder.checkpoints.glob("*.pt"))):
+    if st.button(
+        "Evaluate", type="primary", icon=":material/fact_check:", disabled=not any(folder.checkpoints.glob("*.pt"))
+    ):
         state.go("evaluate", run=folder.id)
 
 
@@ -133,14 +145,20 @@ def _top(folder: RunFolder) -> None:
     if now.live:
         left = look.duration(eta["seconds"]) if eta["seconds"] is not None else "not known yet"
         low, high = eta["low_seconds"], eta["high_seconds"]
-        spread = f"{look.duration(low)} to {look.duration(high)}" if low is not None and high is not None else eta["reason"]
+        spread = (
+            f"{look.duration(low)} to {look.duration(high)}" if low is not None and high is not None else eta["reason"]
+        )
         facts.append(("time left", left, spread))
-    facts.append(("speed", look.number(journal.throughput(), "images/s") if journal.throughput() else "not measured", ""))
+    facts.append(
+        ("speed", look.number(journal.throughput(), "images/s") if journal.throughput() else "not measured", "")
+    )
     if wait is not None:
         verdict = "loading images" if wait > WAITING else "computing"
         facts.append(("what limits it", verdict, f"{100 * wait:.0f} % of a step waits for data"))
     saved = journal.checkpoints[-1] if journal.checkpoints else None
-    facts.append(("saved", f"epoch {saved['epoch']}" if saved else "nothing yet", look.ago(saved["t"]) if saved else ""))
+    facts.append(
+        ("saved", f"epoch {saved['epoch']}" if saved else "nothing yet", look.ago(saved["t"]) if saved else "")
+    )
     st.html(look.facts(facts))
 
 
@@ -151,7 +169,9 @@ def _headline(folder: RunFolder) -> tuple[str, str, str]:
     best = row["main_metric"]
     notes = [f"best {look.metric(name, best)} at epoch {row['epoch']}"] if best is not None else []
     baseline = _baseline(folder, name)
-    notes.append(f"constant box {look.metric(name, baseline)}" if baseline is not None else "constant box: evaluate to see it")
+    notes.append(
+        f"constant box {look.metric(name, baseline)}" if baseline is not None else "constant box: evaluate to see it"
+    )
     return f"{look.metric_words(name)[0]}, validation", look.metric(name, latest), " · ".join(notes)
 
 
@@ -170,7 +190,7 @@ def _baseline(folder: RunFolder, name: str) -> float | None:
 def _live_view(ws: Workspace, folder: RunFolder, view: str) -> None:
     journal, live = state.journal(folder), state.status(folder).live
     if view == "log":
-        _log(folder)
+        run_panels.log(folder)
         return
     last = max((points[max(points)][1]["t"] for points in journal.points.values()), default=None)
     corner = charts.freshness(live, last)
@@ -189,10 +209,13 @@ def _curves(ws: Workspace, folder: RunFolder, corner: str) -> None:
         look.empty("No point yet", "The first step's losses will stand here.", icon="show_chart")
         return
     main = f"val/{state.run_row(folder)['main_metric_name']}"
-    losses = [name for name in ("train/loss", "val/loss") if name in names]
+    losses = [name for name in LOSSES if name in names]
     parts = [name for name in names if name.startswith("train/") and name not in losses]
     rest = [name for name in names if name not in (*losses, *parts, main, "lr") and not name.startswith("val/loss")]
-    sheets: list[tuple[str, list[str]]] = [("Loss", losses), (look.metric_words(main)[0].removeprefix("val ").capitalize(), [main])]
+    sheets: list[tuple[str, list[str]]] = [
+        ("Loss", losses),
+        (look.metric_words(main)[0].removeprefix("val ").capitalize(), [main]),
+    ]
     sheets += [("Learning rate", ["lr"]), ("Loss components, training", parts)]
     sheets += [(look.metric_words(name)[0].removeprefix("val ").capitalize(), [name]) for name in rest]
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -210,65 +233,13 @@ def _validation(folder: RunFolder) -> None:
         look.empty("No validation yet", "After each validation its curves and confusion stand here.", icon="fact_check")
         return
     epochs = [event["epoch"] for event in events]
-    epoch = st.select_slider("Epoch", epochs, value=epochs[-1], key=f"monitor-epoch-{folder.id}") if len(epochs) > 1 else epochs[0]
+    epoch = (
+        st.select_slider("Epoch", epochs, value=epochs[-1], key=f"monitor-epoch-{folder.id}")
+        if len(epochs) > 1
+        else epochs[0]
+    )
     report: dict[str, Any] = read_json(folder.path / events[epochs.index(epoch)]["file"])
     curves.validation(report, key="monitor")
-
-
-def _log(folder: RunFolder) -> None:
-    try:
-        lines = folder.log.read_bytes()[-200_000:].decode(errors="replace").splitlines()
-    except FileNotFoundError:
-        lines = []
-    words = st.text_input("Find", key="monitor-find", placeholder="a word in the log", label_visibility="collapsed", icon=":material/search:")
-    shown = [line for line in lines if words.lower() in line.lower()][-1000:]
-    st.code("\n".join(shown) or "Nothing was printed.", language=None, height=520)
-    st.caption(f"The newest {look.count(len(shown), 'line')} of {folder.log}")
-
-
-def _plan(folder: RunFolder) -> None:
-    left, right = st.columns(2, gap="medium")
-    with left:
-        st.subheader("Configuration, as given")
-        path = folder.path / "config.yaml"
-        text = path.read_text() if path.exists() else ""
-        st.code(text or "No configuration is stored.", language="yaml")
-        if text:
-            st.download_button("Download", text, f"{folder.id}.yaml", icon=":material/download:", type="tertiary", on_click="ignore")
-    with right:
-        st.subheader("What became of each key")
-        entries = overview.run(folder)["plan"].get("plan", {})
-        rows = [
-            [look.badge(e["status"]), f'<span class="tg-mono">{escape(key)}</span>', escape(str(e["value"])), escape(e["reason"])]
-            for key, e in sorted(entries.items(), key=lambda pair: pair[1]["status"] == "used")
-        ]
-        if rows:
-            look.table(["", "key", "becomes", "why"], rows, key="monitor-plan")
-        else:
-            st.caption("No plan is stored with this run.")
-        notes = [f"{look.ago(n['t'])}: {n.get('text') or n.get('reason', '')}" for n in state.journal(folder).notes]
-        for note in notes[-20:]:
-            st.caption(note)
-    with st.expander("Repeat this run", icon=":material/terminal:"), look.errors("reading how to repeat it"):
-        if (folder.path / "environment.json").exists():
-            st.code("\n".join(overview.repro(folder)), language="bash")
-        else:
-            st.caption("The run's environment was not recorded.")
-
-
-def _tensorboard(ws: Workspace, folder: RunFolder, folders: list[RunFolder]) -> None:
-    from app.server import show_in_tensorboard
-
-    ids = [f.id for f in folders[:LISTED]]
-    chosen = st.multiselect("Runs", ids, default=[folder.id], key=f"tensorboard-runs-{folder.id}")
-    if not chosen:
-        return
-    with look.errors("starting TensorBoard"):
-        with st.spinner("TensorBoard starts: some seconds the first time"):
-            show_in_tensorboard(ws, chosen)
-        dark = "true" if st.context.theme.type == "dark" else "false"
-        st.iframe(f"/lab/tb/?darkMode={dark}#timeseries", height=820)
-        st.caption("TensorBoard reads new points when its own reload button is pressed; the curves above are live.")
 
 
 main()

@@ -45,7 +45,9 @@ def main() -> None:
 
 
 def _step(number: int, title: str, said: str = "") -> None:
-    st.html(f'<h3><span class="tg-soft">{number}</span>&ensp;{escape(title)} <span class="tg-soft tg-small">{said}</span></h3>')
+    st.html(
+        f'<h3><span class="tg-soft">{number}</span>&ensp;{escape(title)} <span class="tg-soft tg-small">{said}</span></h3>'
+    )
 
 
 # --- 1 and 2: data and architecture -------------------------------------------------------------------------------
@@ -58,13 +60,18 @@ def _data(ws: Workspace, versions: list[str]) -> str:
         wanted = next((name for name in versions if name.startswith(f"{wanted}@")), "")
     left, right = st.columns([2, 3], vertical_alignment="center")
     found = left.selectbox(
-        "Dataset version", versions, index=versions.index(wanted) if wanted in versions else 0, key="train-data", label_visibility="collapsed"
+        "Dataset version",
+        versions,
+        index=versions.index(wanted) if wanted in versions else 0,
+        key="train-data",
+        label_visibility="collapsed",
     )
     state.keep(dataset=found)
     name, _, number = found.partition("@")
     manifest = next(v for v in overview.dataset(ws, name)["versions"] if v["version"] == number)
     splits = " · ".join(
-        f"{split} {look.count(n['samples'], 'sample')} of {look.count(n['cards'], 'card')}" for split, n in manifest["splits"].items()
+        f"{split} {look.count(n['samples'], 'sample')} of {look.count(n['cards'], 'card')}"
+        for split, n in manifest["splits"].items()
     )
     right.caption(splits)
     return found
@@ -77,7 +84,12 @@ def _architecture(ws: Workspace, dataset: str) -> tuple[str, str]:
     asked = state.param("task")
     left, right = st.columns(2, gap="medium")
     task = left.segmented_control(
-        "Task", tasks, format_func=lambda t: TASKS[t].title, default=asked if asked in tasks else tasks[0], required=True, key="train-task"
+        "Task",
+        tasks,
+        format_func=lambda t: TASKS[t].title,
+        default=asked if asked in tasks else tasks[0],
+        required=True,
+        key="train-task",
     )
     row = TASKS[task]
     facts = (("precision", row.precision), ("speed", row.speed), ("needs", row.input), ("gives", ", ".join(row.output)))
@@ -89,7 +101,11 @@ def _architecture(ws: Workspace, dataset: str) -> tuple[str, str]:
         return task, ""
     asked = state.param("architecture")
     chosen = right.segmented_control(
-        "Architecture", here, default=asked if asked in here else here[0], required=True, key=f"train-architecture-{task}"
+        "Architecture",
+        here,
+        default=asked if asked in here else here[0],
+        required=True,
+        key=f"train-architecture-{task}",
     )
     state.keep(task=task, architecture=chosen)
     arch = ARCHITECTURES[chosen]
@@ -119,9 +135,13 @@ def _configuration(ws: Workspace, dataset: str, task: str, architecture: str) ->
         _reasons(editing)
         with st.container(horizontal=True):
             random_init = st.toggle(
-                "Go on without missing weights", key="train-random-init", help="Starts from random weights; the run is marked so."
+                "Go on without missing weights",
+                key="train-random-init",
+                help="Starts from random weights; the run is marked so.",
             )
-            st.toggle("Ignore earlier runs", key="train-ignore-history", help="Suggest from the data and the machine alone.")
+            st.toggle(
+                "Ignore earlier runs", key="train-ignore-history", help="Suggest from the data and the machine alone."
+            )
         return config, random_init
     return None, False
 
@@ -172,7 +192,11 @@ def _facts(found: dict[str, Any], by_status: dict[str, list[str]]) -> list[tuple
         ("peak memory", look.size(memory) if memory else "not known", ""),
         ("disk", look.size(disk) if disk else "not known", ""),
         ("device", escape(found["accelerator"]), look.count(found["devices"], "device")),
-        ("keys", f"{len(by_status['used'])} used", f"{len(by_status['adapted'])} adapted, {len(by_status['refused'])} refused"),
+        (
+            "keys",
+            f"{len(by_status['used'])} used",
+            f"{len(by_status['adapted'])} adapted, {len(by_status['refused'])} refused",
+        ),
     ]
 
 
@@ -209,7 +233,11 @@ def _queue(ws: Workspace) -> None:
         title = look.clip(state.job(folder).get("title", folder.id))
         waits = f'<span class="tg-soft">{escape(now.reason or "waits for its device")}</span>'
         rows.append(
-            [look.badge(now.state), look.link("monitor", title, run=folder.id), look.bar(share, text) if now.state == "running" else waits]
+            [
+                look.badge(now.state),
+                look.link("monitor", title, run=folder.id),
+                look.bar(share, text) if now.state == "running" else waits,
+            ]
         )
     look.table(["", "", "progress"], rows, key="train-queue")
 

@@ -28,15 +28,30 @@ def main() -> None:
     with look.head("Try it"):
         pass
     if not models:
-        look.empty("No model yet", "A trained run or an exported artifact says here what it sees in a scan.", icon="center_focus_strong", action=TRAIN)
+        look.empty(
+            "No model yet",
+            "A trained run or an exported artifact says here what it sees in a scan.",
+            icon="center_focus_strong",
+            action=TRAIN,
+        )
         return
     asked = state.param("model") or state.param("run")
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     model = left.selectbox(
-        "Model", list(models), index=list(models).index(asked) if asked in models else 0, format_func=models.__getitem__, key="try-model"
+        "Model",
+        list(models),
+        index=list(models).index(asked) if asked in models else 0,
+        format_func=models.__getitem__,
+        key="try-model",
     )
     threshold = right.number_input(
-        "Lowest score", min_value=0.0, max_value=1.0, value=None, step=0.05, placeholder="the model's own", key="try-threshold"
+        "Lowest score",
+        min_value=0.0,
+        max_value=1.0,
+        value=None,
+        step=0.05,
+        placeholder="the model's own",
+        key="try-threshold",
     )
     state.keep(model=model)
     files = st.file_uploader("Drop scans here", type=ENDINGS, accept_multiple_files=True, key="try-files")
@@ -45,7 +60,7 @@ def main() -> None:
             job = evaluating.start_prediction(ws, model, _store(ws, files), threshold=threshold, who=state.who())
             state.keep(job=job.id)
     if job_id := st.query_params.get("job"):
-        jobcard.show(job_id, done=lambda found: _answers(ws, found))
+        jobcard.show(job_id, done=lambda found, _args: _answers(ws, found))
 
 
 def _models(ws: Workspace) -> dict[str, str]:
@@ -76,7 +91,14 @@ def _answers(ws: Workspace, found: dict[str, Any]) -> None:
     rows = found["predictions"]
     at = 0
     if len(rows) > 1:
-        at = st.segmented_control("Scan", range(len(rows)), format_func=lambda n: Path(rows[n]["image"]).name[:40], default=0, required=True, key="try-at")
+        at = st.segmented_control(
+            "Scan",
+            range(len(rows)),
+            format_func=lambda n: Path(rows[n]["image"]).name[:40],
+            default=0,
+            required=True,
+            key="try-at",
+        )
     row = rows[at]
     if "error" in row:
         look.error(TruGradeError(row["error"], where=row["image"], what_to_do="Try another file."))
@@ -94,10 +116,19 @@ def _answers(ws: Workspace, found: dict[str, Any]) -> None:
     mm = 25.4 / ref.dpi if ref.dpi else None
     with picture:
         overlay.viewer(
-            f"/lab/image/{sha}", f"/lab/original/{sha}", ref.width, ref.height, shapes, key=f"try-{sha}", alt=path.name, mm_per_px=mm
+            f"/lab/image/{sha}",
+            f"/lab/original/{sha}",
+            ref.width,
+            ref.height,
+            shapes,
+            key=f"try-{sha}",
+            alt=path.name,
+            mm_per_px=mm,
         )
     with facts:
-        st.html(look.facts([("found", look.count(len(row["labels"]), "object"), f"in {look.duration(row['seconds'])}")]))
+        st.html(
+            look.facts([("found", look.count(len(row["labels"]), "object"), f"in {look.duration(row['seconds'])}")])
+        )
         cells = [
             [
                 look.chip(label, color=overlay.color_of(label, classes)),
@@ -117,7 +148,10 @@ def _shapes(row: dict[str, Any], classes: list[str]) -> list[overlay.Shape]:
     masks = row.get("mask") or [None] * len(row["labels"])
     return [
         overlay.Shape(
-            points=points, label=f"{label} {score:.2f}" if n == 0 else "", color=overlay.color_of(label, classes), dash=False
+            points=points,
+            label=f"{label} {score:.2f}" if n == 0 else "",
+            color=overlay.color_of(label, classes),
+            dash=False,
         )
         for label, score, box, mask in zip(row["labels"], row["scores"], row["box"], masks, strict=True)
         for n, points in enumerate(overlay.outlines(Mask.model_validate(mask) if mask else Box(xyxy=tuple(box))))
@@ -132,11 +166,20 @@ def _size(box: list[float], mm: float | None) -> str:
 def _add(ws: Workspace, path: Path) -> None:
     with st.popover("Add to a dataset", icon=":material/add_photo_alternate:"):
         names = state.dataset_names(ws)
-        name = st.selectbox("Dataset", names, index=None, accept_new_options=True, placeholder="choose one, or type a new name", key="try-dataset")
+        name = st.selectbox(
+            "Dataset",
+            names,
+            index=None,
+            accept_new_options=True,
+            placeholder="choose one, or type a new name",
+            key="try-dataset",
+        )
         st.caption("The scan goes in without labels.")
         if st.button("Add", disabled=not name, key="try-add"):
             with look.errors("adding it"):
-                job: RunFolder = datasets.start_import(ws, path, str(name), ImportOptions(format="folder", who=state.who()), who=state.who())
+                job: RunFolder = datasets.start_import(
+                    ws, path, str(name), ImportOptions(format="folder", who=state.who()), who=state.who()
+                )
                 state.go("datasets", view="import", dataset=str(name), job=job.id)
 
 

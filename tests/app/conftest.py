@@ -31,7 +31,7 @@ def card(number: int, size: tuple[int, int] = (70, 98)) -> np.ndarray:
     image = np.full((height, width, 3), 30 + number % 40, np.uint8)
     cv2.rectangle(image, (6, 7), (width - 8, height - 9), (200, 210, 220 - number % 100), -1)
     cv2.rectangle(image, (14, 16), (width - 16, height - 18), (90, 120, number % 255), -1)
-    image[0, 0] = divmod(number, 256) + (1,)
+    image[0, 0] = (*divmod(number, 256), 1)
     return image
 
 
@@ -69,7 +69,11 @@ def fill(ws: Workspace, name: str, count: int) -> Dataset:
 def add_run(ws: Workspace, dataset: str, *, state: str = "finished", reason: str = "", lr: float = 8e-4) -> RunFolder:
     """A training as it lies on disk, without having trained."""
     config = parse_config(
-        {"task": "border_detection.dual_class", "dataset": dataset, "hyperparameters": {"optimization": {"learning_rate": lr}}}
+        {
+            "task": "border_detection.dual_class",
+            "dataset": dataset,
+            "hyperparameters": {"optimization": {"learning_rate": lr}},
+        }
     )
     run = RunFolder.create(
         ws.runs,
@@ -93,7 +97,9 @@ def add_run(ws: Workspace, dataset: str, *, state: str = "finished", reason: str
         run.append("metrics", step=4 * epoch, epoch=epoch, values=values, attempt=1)
     best = {"name": "best", "epoch": 2, "step": 8, "digest": "0" * 64, "bytes": 9, "metrics": {"side_error_mm": 0.25}}
     write_json(run.checkpoints / "best.json", best)
-    run.append("checkpoint", **{k: best[k] for k in ("name", "epoch", "step", "digest", "bytes")}, metric=0.25, attempt=1)
+    run.append(
+        "checkpoint", **{k: best[k] for k in ("name", "epoch", "step", "digest", "bytes")}, metric=0.25, attempt=1
+    )
     words = {"failure": "bug", "what_to_do": "Lower the learning rate."} if state == "failed" else {}
     run.append("state", state=state, reason=reason, attempt=1, **words)
     run.log.write_text("epoch 1\nepoch 2\n")
@@ -132,5 +138,9 @@ def said(at: AppTest) -> str:
     """Everything that a page shows as text or HTML, style sheet left out."""
     bodies = [element.proto.body for element in at.get("html") if "<style>" not in element.proto.body]
     linked = [str(json.loads(element.proto.json)) for element in at.get("bidi_component")]
-    plain = [e.value for kind in (at.caption, at.markdown, at.subheader, at.success, at.warning, at.info, at.code) for e in kind]
+    plain = [
+        e.value
+        for kind in (at.caption, at.markdown, at.subheader, at.success, at.warning, at.info, at.code)
+        for e in kind
+    ]
     return html.unescape("\n".join([*bodies, *linked, *map(str, plain)]))

@@ -26,9 +26,14 @@ def page() -> AppTest:
         from app import forms
 
         if "editing" not in st.session_state:
-            st.session_state["editing"] = forms.Editing(dict(st.session_state["suggested"]), {"hyperparameters.optimization.learning_rate": "it is usual"})
+            st.session_state["editing"] = forms.Editing(
+                dict(st.session_state["suggested"]), {"hyperparameters.optimization.learning_rate": "it is usual"}
+            )
         config = forms.edit(
-            st.session_state["editing"], key="t", architectures=["mask_rcnn", "yolo"], classes=["outer_border", "graphical_border"]
+            st.session_state["editing"],
+            key="t",
+            architectures=["mask_rcnn", "yolo"],
+            classes=["outer_border", "graphical_border"],
         )
         st.session_state["config"] = config
 

@@ -40,7 +40,15 @@ def test_a_measurement_carries_its_evidence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0.400 s"), (42.2, "42 s"), (250, "4 min 10 s"), (1800, "30 min"), (4800, "1 h 20 min"), (None, "not known")]
+    ("seconds", "text"),
+    [
+        (0.4, "0.400 s"),
+        (42.2, "42 s"),
+        (250, "4 min 10 s"),
+        (1800, "30 min"),
+        (4800, "1 h 20 min"),
+        (None, "not known"),
+    ],
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert look.duration(seconds) == text

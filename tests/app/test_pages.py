@@ -80,7 +80,13 @@ def test_a_grid_shows_each_sample_by_url_with_its_outlines(full: Workspace, open
 
 @pytest.mark.parametrize(
     ("params", "count"),
-    [({"status": "unlabelled"}, 2), ({"split": "train"}, 4), ({"q": "card-00003"}, 1), ({"class": "outer_border"}, 6), ({"q": "nothing of it"}, 0)],
+    [
+        ({"status": "unlabelled"}, 2),
+        ({"split": "train"}, 4),
+        ({"q": "card-00003"}, 1),
+        ({"class": "outer_border"}, 6),
+        ({"q": "nothing of it"}, 0),
+    ],
 )
 def test_filters_come_from_the_address(full: Workspace, open_page: Open, params: dict[str, str], count: int) -> None:
     text = said(open_page(full, "datasets", dataset="cards", **params))
@@ -188,7 +194,9 @@ def test_ids_in_the_catalog_are_links(full: Workspace, open_page: Open) -> None:
 def test_a_folder_that_is_no_workspace_is_said_on_every_page(tmp_path: Path, open_page: Open) -> None:
     (tmp_path / "something.txt").write_text("else")
     at = open_page(Workspace(tmp_path), "home")
-    assert "is not a TruGrade workspace" in said(at).lower().replace("is not a trugrade workspace", "is not a TruGrade workspace")
+    assert "is not a TruGrade workspace" in said(at).lower().replace(
+        "is not a trugrade workspace", "is not a TruGrade workspace"
+    )
     assert "TRUGRADE_WORKSPACE" in said(at)
 
 

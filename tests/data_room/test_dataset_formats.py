@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -486,3 +487,14 @@ def test_masks_of_class_numbers(ws: Workspace, tmp_path: Path, picture: Picture,
     assert report.annotations == 3 and report.skipped == []
     found = {a.label: int(rle.decode(a.value).sum()) for a in by_source(ws)["a.jpg"][1]}
     assert found == {"dent": 640, "crease": 640}
+
+
+def test_masks_in_a_zip(ws: Workspace, tmp_path: Path, picture: Picture, bring: Import) -> None:
+    mask = np.zeros((48, 64), np.uint8)
+    mask[10:20, 10:30] = 255
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as z:
+        z.writestr("pics/a.png", picture(0))
+        z.writestr("truth/a.png", png(mask))
+    report = bring(tmp_path / "set.zip", labels="truth", classes=("dent",), format="masks")
+    assert (report.images, report.annotations) == (1, 1)
+    assert (rle.decode(only(ws).value) == (mask > 0)).all()

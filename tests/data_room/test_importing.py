@@ -133,6 +133,17 @@ def test_a_label_that_a_person_moved_or_deleted_does_not_come_back(
     assert left.value == Box(xyxy=(1, 1, 9, 9)) and ds.conflicts() == []
 
 
+def test_labels_beside_older_ones_are_pointed_out(yolo: Callable[..., Path], bring: Import) -> None:
+    root = yolo({"a": FULL, "b": FULL})
+    assert not any("already" in note for note in bring(root).notes)
+    (root / "labels" / "a.txt").write_text("0 0.5 0.5 0.51 0.51")
+    for dry_run in (True, False):
+        report = bring(root, dry_run=dry_run)
+        assert report.annotations == 1 and any(
+            "had labels already" in note and note.endswith(": 1") for note in report.notes
+        )
+
+
 def test_a_state_a_person_set_stays(ws: Workspace, yolo: Callable[..., Path], bring: Import) -> None:
     root = yolo({"a": FULL})
     bring(root)
@@ -194,6 +205,11 @@ def test_bad_pictures_are_named_and_the_good_ones_taken(
     assert (report.images, report.taken) == (3, 3)
     assert {s.file for s in report.skipped} == {"cut.jpg", "empty.png", "text.png"}
     assert "0 bytes" in reasons(report) and "not a picture" in reasons(report) and "cannot be read" in reasons(report)
+
+
+def test_an_image_above_the_setting_is_refused(yolo: Callable[..., Path], bring: Import) -> None:
+    report = bring(yolo({"a": FULL}), max_pixels=64 * 48 - 1)
+    assert report.images == 0 and "64 x 48 px, more than the 3,071 px allowed" in reasons(report)
 
 
 @pytest.mark.parametrize(

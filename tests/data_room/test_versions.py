@@ -16,7 +16,7 @@ from trugrade_core.data import versions
 from trugrade_core.data.importing import ImportReport
 from trugrade_core.data.store import Dataset, put_entry
 from trugrade_core.data.versions import Version, snapshot, split, summary
-from trugrade_core.errors import DatasetError, UsageError
+from trugrade_core.errors import DatasetError, TruGradeError, UsageError
 from trugrade_core.schema import Annotation, Box, Mask, Polygon, Score, Tags
 from trugrade_core.workspace import Workspace
 
@@ -175,6 +175,15 @@ def test_classes_are_under_the_digest_too(ws: Workspace, ds: Dataset) -> None:
     path.write_text(json.dumps({**manifest, "classes": manifest["classes"][::-1]}))
     with pytest.raises(DatasetError, match="not what it was"):
         Version.open(ws, "d")
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_a_manifest_of_garbage(ws: Workspace, ds: Dataset, text: str) -> None:
+    snapshot(ds)
+    (ds.versions_path / "v1" / "version.json").write_text(text)
+    with pytest.raises(TruGradeError) as e:
+        Version.open(ws, "d")
+    assert "version.json" in e.value.where
 
 
 def test_parquet_written_anew_with_the_same_rows_is_the_same_version(ws: Workspace, ds: Dataset) -> None:

@@ -43,6 +43,13 @@ def workspace() -> Workspace:
     return Workspace.open(_workspace)
 
 
+def who() -> str:
+    """Who is at the terminal, as logs and runs keep it."""
+    import getpass
+
+    return getpass.getuser()
+
+
 def say(data: Any, human: Callable[[], None]) -> None:
     """The command's result: `data` as JSON, or `human` printing it."""
     if as_json:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from trugrade_core.cli.console import follow_job, line, say, table, workspace
+from trugrade_core.cli.console import follow_job, line, say, table, who, workspace
+from trugrade_core.data.images import MAX_PIXELS
 from trugrade_core.errors import UsageError
 
 app = typer.Typer(help="Datasets: import, look, split, keep as versions, export.", no_args_is_help=True)
@@ -20,7 +21,9 @@ def import_(
     path: Annotated[Path, typer.Argument(help="A folder, a .zip, a label file or a CSV.")],
     dataset: Annotated[str, typer.Option(help="Name of the dataset to add to; made when it is not there.")],
     format: Annotated[str, typer.Option(help="auto, folder, coco, yolo, voc, masks or table.")] = "auto",
-    labels: Annotated[Path | None, typer.Option(help="Folder or file of the labels, when they lie elsewhere.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder or file of the labels, as a path or relative to PATH.")
+    ] = None,
     classes: Annotated[str | None, typer.Option(help="Class names in their order, comma-separated.")] = None,
     map: Annotated[list[str] | None, typer.Option(help="theirs=ours; rename a class. May be repeated.")] = None,
     cards: Annotated[Path | None, typer.Option(help="CSV: file, card, design, session, side, origin, dpi.")] = None,
@@ -29,6 +32,7 @@ def import_(
     ] = None,
     dpi: Annotated[float | None, typer.Option(help="Scan resolution where the files do not say it.", min=1)] = None,
     origin: Annotated[str, typer.Option(help="real or synthetic.")] = "real",
+    max_pixels: Annotated[int, typer.Option(help="Larger images are refused from their header.", min=1)] = MAX_PIXELS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be taken; write nothing.")] = False,
 ) -> None:
     """Bring images and labels in. Bytes are kept as given; doing it again adds nothing twice."""
@@ -38,14 +42,15 @@ def import_(
     if origin not in ("real", "synthetic"):
         raise UsageError(f"--origin is real or synthetic, not '{origin}'")
     options = ImportOptions(
-        format=format, labels=labels.absolute() if labels else None, mapping=_mapping(map or []), dpi=dpi,
+        format=format, labels=labels.absolute() if labels and labels.exists() else labels, mapping=_mapping(map or []), dpi=dpi,
         classes=tuple(name.strip() for name in classes.split(",")) if classes else None,
         cards=cards.absolute() if cards else None, card_pattern=card_pattern, origin=origin,
+        max_pixels=max_pixels, who=who(),
     )  # fmt: skip
     if dry_run:
         report = datasets.preview_import(workspace(), path, dataset, options)
     else:
-        report = follow_job(datasets.start_import(workspace(), path, dataset, options))
+        report = follow_job(datasets.start_import(workspace(), path, dataset, options, who=who()))
     say(report, lambda: _show_import(report, dry_run))
 
 
@@ -83,7 +88,7 @@ def synth(
     """Make synthetic cards whose borders are known exactly."""
     from trugrade_core.workflows import datasets
 
-    report = follow_job(datasets.start_synth(workspace(), dataset, count=count, seed=seed, dpi=dpi))
+    report = follow_job(datasets.start_synth(workspace(), dataset, count=count, seed=seed, dpi=dpi, who=who()))
     say(report, lambda: line(f"{report['images']} new cards in '{dataset}'. Next: trugrade data split {dataset}"))
 
 
@@ -153,7 +158,7 @@ def export(
     """Write a version with its images as COCO, YOLO or VOC; says what the format cannot hold."""
     from trugrade_core.workflows import datasets
 
-    report = follow_job(datasets.start_export(workspace(), name, format, out))
+    report = follow_job(datasets.start_export(workspace(), name, format, out, who=who()))
 
     def human() -> None:
         line(f"Wrote {report.get('images')} images to {out}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from trugrade_core.cli.console import follow_job, line, number, say, table, workspace
+from trugrade_core.cli.console import follow_job, line, number, say, table, who, workspace
 
 
 def tasks() -> None:
@@ -40,7 +40,7 @@ def demo(
     """Everything once, on made-up cards: dataset, training, evaluation, export, parity, catalog, report."""
     from trugrade_core.workflows import demo as workflow
 
-    report = follow_job(workflow.start_demo(workspace(), seed=seed, minutes=minutes))
+    report = follow_job(workflow.start_demo(workspace(), seed=seed, minutes=minutes, who=who()))
 
     def human() -> None:
         side = report["metrics"].get("side_error_mm", {})

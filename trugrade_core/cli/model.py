@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trugrade_core.cli.console import follow_job, line, number, pairs, say, table, workspace
+from trugrade_core.cli.console import follow_job, line, number, pairs, say, table, who, workspace
 from trugrade_core.errors import TruGradeError, UsageError
 from trugrade_core.runs import RunFolder
 
@@ -55,7 +55,7 @@ def train(
         plan = training.plan(ws, given, random_init=random_init)
         say(plan.as_json(), lambda: _show_plan(plan.as_json()))
         return
-    show_training(training.start(ws, given, random_init=random_init), detach=detach)
+    show_training(training.start(ws, given, random_init=random_init, who=who()), detach=detach)
 
 
 def _show_plan(found: dict[str, Any]) -> None:
@@ -105,14 +105,14 @@ def evaluate(
 
     if split not in ("train", "val", "test"):
         raise UsageError(f"--split is train, val or test, not '{split}'")
-    report = follow_job(evaluating.start_evaluation(workspace(), run, split=split))
+    report = follow_job(evaluating.start_evaluation(workspace(), run, split=split, who=who()))
 
     def human() -> None:
         table(["metric", "value", "95 % interval", "cards", "constant box"],
               [(name, number(m["value"]), f"{number(m['low'])} to {number(m['high'])}", m["n_cards"],
                 number(report["baseline"].get(name, {}).get("value"))) for name, m in report["metrics"].items()],
               title=f"{report['run']} on {report['split']}")  # fmt: skip
-        line(report.get("verdict", ""))
+        line(f"Verdict: {report['verdict']['text']}.")
 
     say(report, human)
 
@@ -145,12 +145,12 @@ def export(
     """Export a trained model and prove that the artifact agrees with it."""
     from trugrade_core.workflows import exporting
 
-    report = follow_job(exporting.start_export(workspace(), run, format, name=name))
+    report = follow_job(exporting.start_export(workspace(), run, format, name=name, who=who()))
 
     def human() -> None:
         parity = report["parity"]
         line(f"{report['artifact']}\nparity {'passed' if parity['passed'] else 'FAILED'} on {parity['compared']} images; "
-             f"worst: {parity['worst']}")  # fmt: skip
+             f"worst: {', '.join(f'{k} {number(v)}' for k, v in parity['worst'].items())}")  # fmt: skip
 
     say(report, human)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trugrade_core.cli.console import follow_job, line, number, say, table, workspace
+from trugrade_core.cli.console import follow_job, line, number, say, table, who, workspace
 from trugrade_core.runs import RunFolder
 
 app = typer.Typer(help="Runs and other jobs: list, watch, stop, resume, compare.", no_args_is_help=True)
@@ -60,7 +60,7 @@ def watch(run: Run) -> None:
 def _ask(run: str, command: Any, told: str) -> None:
     from trugrade_core.workflows import training
 
-    folder = training.control(workspace(), run, command)
+    folder = training.control(workspace(), run, command, who=who())
     say({"run": folder.id, "asked": command}, lambda: line(f"{folder.id}: {told}"))
 
 

@@ -21,10 +21,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from trugrade_core.data import facts, images
+from trugrade_core.data.classes import ClassNames
 from trugrade_core.data.formats import choose
-from trugrade_core.data.formats.base import ImportOptions, Item, Label, Labels, Reading, Request
-from trugrade_core.data.formats.masks import in_mask_folder
-from trugrade_core.data.source import Skip, Source, open_source, shown, suffix
+from trugrade_core.data.formats.base import ImportOptions, Item, Labels, Reading, Request
+from trugrade_core.data.requests import make_request
+from trugrade_core.data.source import Skip, shown
 from trugrade_core.data.store import (
     Dataset,
     SampleIndex,
@@ -34,9 +35,9 @@ from trugrade_core.data.store import (
     put_entry,
     sample_id,
 )  # fmt: skip
-from trugrade_core.errors import DatasetError, ImageError, nearest
+from trugrade_core.errors import DatasetError, ImageError
 from trugrade_core.runs import Progress
-from trugrade_core.schema import Annotation, ClassDef, ImageRef, LogEntry, Sample
+from trugrade_core.schema import Annotation, ImageRef, LogEntry, Sample
 from trugrade_core.workspace import Workspace, check_name, sync_folder
 
 __all__ = ["ImportOptions", "ImportReport", "Skip", "import_dataset"]
@@ -76,7 +77,7 @@ def import_dataset(
     ds = Dataset(ws, dataset)
     is_there = dataset in list_datasets(ws)
     known = tuple(c.name for c in ds.classes) if is_there else ()
-    request = _request(source, options, known)
+    request = make_request(source, options, known)
     try:
         row, finding = choose(request)
         reading = row.read(request, finding)
@@ -107,52 +108,6 @@ def _create(ds: Dataset) -> None:
         except DatasetError as e:
             if e.code != "dataset.exists":
                 raise
-
-
-# --- what is to be read -------------------------------------------------------------------------------------------
-
-
-def _request(source: Path, options: ImportOptions, known: tuple[str, ...]) -> Request:
-    labels, only_listed = None, False
-    if source.is_file() and suffix(source.name) in (".json", ".csv", ".tsv", ".yaml", ".yml"):
-        # The label file itself was named: its images lie beside or below it, or in a sibling of its folder.
-        folder = source.absolute().parent
-        if suffix(source.name) in (".json", ".csv", ".tsv"):
-            labels, only_listed = Source(folder, [source.name]), True
-            folder = folder.parent if folder.name.lower() in ("annotations", "labels") else folder
-        opened = open_source(folder)
-    else:
-        opened = open_source(source)
-    if options.labels is not None:
-        labels = _labels(opened, options.labels)
-    if options.cards is not None and opened.archive is None:
-        cards = options.cards.resolve()
-        opened.files = [file for file in opened.files if (opened.root / file).resolve() != cards]
-    candidates = opened.images()
-    if options.labels is not None and labels is not None and labels.root.is_dir():
-        labels_at, root = labels.root.resolve(), opened.root.resolve()
-        if labels_at != root and labels_at.is_relative_to(root) and not _names_a_file(opened, options.labels):
-            prefix = labels_at.relative_to(root).as_posix() + "/"
-            candidates = [file for file in candidates if not file.startswith(prefix)]
-    proper = [file for file in candidates if not in_mask_folder(file)]
-    return Request(opened, proper or candidates, labels, options, known, only_listed)
-
-
-def _names_a_file(opened: Source, given: Path) -> bool:
-    return (opened.root / given).is_file() or given.is_file()
-
-
-def _labels(opened: Source, given: Path) -> Source:
-    """The label files that --labels names: a path, or one inside the source. Raises DatasetError."""
-    for path in ([] if opened.archive else [opened.root / given]) + [given]:
-        if path.exists():
-            return open_source(path)
-    inside = [file for file in opened.files if file == str(given) or file.startswith(f"{given}/")]
-    if opened.archive is not None and inside:
-        return Source(opened.root, inside, archive=opened.archive)
-    folders = sorted({file.split("/")[0] for file in opened.files})
-    raise DatasetError("no such label file or folder", where=str(given), code="dataset.no_labels",
-                       what_to_do=nearest(str(given), folders[:20]))  # fmt: skip
 
 
 # --- the pass -----------------------------------------------------------------------------------------------------
@@ -189,7 +144,7 @@ class _Import:
         self.index.refresh()
         self.log = _LoggedIds(self.ds.log_path)
         self.log.refresh()
-        self.classes = _Classes(self.options, self.reading, self.request.known_classes)
+        self.classes = ClassNames(self.options, self.reading, self.request.known_classes)
         self.facts = _facts(self.request, self.report)
 
     def all(self, progress: Progress) -> None:
@@ -219,7 +174,7 @@ class _Import:
         """Read, check and store one image, and parse its labels. Runs in a thread."""
         try:
             data = self.request.source.read(item.file)
-            ref = images.probe(data, name=shown(item.file))
+            ref = images.probe(data, name=shown(item.file), max_pixels=self.options.max_pixels)
             path = self.ds.ws.image(ref.sha256, ref.suffix)
             id = sample_id({"main": ref})
             stored = None
@@ -294,6 +249,9 @@ class _Import:
 
     def flush(self) -> None:
         """Write the batch: bytes of images first, then labels, then samples, so that nothing is named before it is there."""
+        for id in {entry.sample for entry in self.entries.values()} & self.index.offsets.keys():
+            if self.index.read(id).status == "done":
+                self.notes["images that had labels already; the new ones stand beside them"] += 1
         if self.options.dry_run:
             self.report.images += len(self.samples.keys() - self.index.offsets.keys() - self.seen)
             self.seen |= self.samples.keys()
@@ -355,85 +313,6 @@ def _merged(old: Sample, new: Sample, said: dict[str, Any]) -> Sample:
     changes["split"] = old.split or new.split
     changes["sources"] = tuple(dict.fromkeys([*old.sources, *new.sources]))
     return old.model_copy(update=changes)
-
-
-# --- classes ------------------------------------------------------------------------------------------------------
-
-
-class _Classes:
-    """Their class names to ours, and ours in order: those of the dataset first, new ones behind them."""
-
-    def __init__(self, options: ImportOptions, reading: Reading, known: tuple[str, ...]) -> None:
-        self.mapping = dict(options.mapping)
-        self.notes: list[str] = []
-        wanted = [self.mapping.get(name, name) for name in options.classes or ()]
-        theirs = reading.classes or []
-        if (
-            wanted
-            and theirs
-            and len(wanted) == len(theirs)
-            and not {self.mapping.get(t, t) for t in theirs} & set(wanted)
-        ):
-            self.mapping |= dict(zip(theirs, wanted, strict=True))
-            self.notes.append(
-                "classes taken by their order: " + ", ".join(f"{t} is {o}" for t, o in zip(theirs, wanted, strict=True))
-            )
-        self.allowed = set(wanted)
-        declared = wanted or [self.mapping.get(name, name) for name in theirs]
-        self.known = list(dict.fromkeys([*known, *declared]))
-        self.before = set(known)
-        self.shapes: dict[str, str] = {}
-        if known and declared and self.known[: len(declared)] != declared:
-            order = ", ".join(f"{i} {name}" for i, name in enumerate(self.known, 1))
-            self.notes.append(f"class ids are the dataset's: {order}")
-        for name in options.mapping:
-            if theirs and name not in theirs and name not in (options.classes or ()):
-                self.notes.append(f"--map {name}=…: there is no class '{name}' here; {nearest(name, theirs)}")
-
-    def ours(self, label: Label) -> tuple[Label | None, str]:
-        """The label under our name, or None; and why something of it was refused, or ''."""
-        if label.name is None:
-            if label.value.type != "tags":
-                return label, ""
-            tags = [self.mapping.get(tag, tag) for tag in label.value.tags]
-            good = tuple(tag for tag in tags if self._take(tag, "tags"))
-            refused = [tag for tag in tags if tag not in good]
-            value = label.value.model_copy(update={"tags": good})
-            return Label(None, value) if good else None, self._unknown(refused[0]) if refused else ""
-        name = self.mapping.get(label.name, label.name)
-        if not self._take(name, label.value.type):
-            return None, self._unknown(name)
-        return Label(name, label.value, label.attributes), ""
-
-    def _take(self, name: str, shape: str) -> bool:
-        if self.allowed and name not in self.allowed:
-            return False
-        self.shapes.setdefault(name, shape)
-        if name not in self.known:
-            self.known.append(name)
-        return True
-
-    def _unknown(self, name: str) -> str:
-        return f"class '{name}' is not among {', '.join(sorted(self.allowed))} (--map {name}=… gives it another name)"
-
-    def declare(self, ds: Dataset) -> None:
-        """Write the classes met so far, before any label that names them."""
-        ds.add_classes(
-            ClassDef.model_validate({"name": name, "shape": self.shapes.get(name, "box")}) for name in self.known
-        )
-
-    def settle(self, ds: Dataset) -> None:
-        """Write the classes, those new in this import with the shape of their first label."""
-        self.declare(ds)
-        with ds.lock():
-            found = [
-                c.model_copy(update={"shape": self.shapes[c.name]})
-                if c.name in self.shapes and c.name not in self.before
-                else c
-                for c in ds.classes
-            ]
-            if tuple(found) != ds.classes:
-                ds.note_facts(classes=[c.model_dump() for c in found])
 
 
 # --- files --------------------------------------------------------------------------------------------------------

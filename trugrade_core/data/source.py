@@ -29,18 +29,22 @@ class Skip(BaseModel):
 
 @dataclass
 class Source:
-    """`files` are relative paths with `/`, sorted; `refused` is what lies there and is not offered."""
+    """`files` are relative paths with `/`, sorted; `refused` is what lies there and is not offered.
+
+    `prefix`: the folder of the archive that they are relative to, with its `/`.
+    """
 
     root: Path
     files: list[str] = field(default_factory=list)
     refused: list[Skip] = field(default_factory=list)
     archive: zipfile.ZipFile | None = None
+    prefix: str = ""
 
     def read(self, file: str) -> bytes:
         """The bytes of one of `files`. Raises DatasetError."""
         try:
             if self.archive is not None:
-                return self.archive.read(file)
+                return self.archive.read(self.prefix + file)
             return (self.root / file).read_bytes()
         except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError) as e:
             raise DatasetError(f"cannot be read ({e})", where=shown(file), code="dataset.unreadable") from e

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
 from ulid import ULID
 
 from trugrade_core.errors import DatasetError, nearest
@@ -251,8 +252,14 @@ class Dataset:
         return self.path / "versions"
 
     def versions(self) -> list[VersionManifest]:
-        """Every snapshot's manifest, oldest first."""
-        found = [VersionManifest.model_validate(read_json(p)) for p in self.versions_path.glob("v*/version.json")]
+        """Every snapshot's manifest, oldest first. Raises DatasetError for one that cannot be read."""
+        found = []
+        for path in self.versions_path.glob("v*/version.json"):
+            try:
+                found.append(VersionManifest.model_validate(read_json(path)))
+            except ValidationError as e:
+                raise DatasetError("is not a version's manifest", where=str(path), code="dataset.tampered",
+                                   what_to_do="Restore the file from a copy, or move the version's folder away.") from e  # fmt: skip
         return sorted(found, key=lambda manifest: int(manifest.version[1:]))
 
 

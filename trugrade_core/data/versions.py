@@ -98,7 +98,8 @@ def split(ds: Dataset, ratios: Ratios = DEFAULT_RATIOS, seed: int = 0) -> Versio
     """Share the cards out and snapshot the result.
 
     Split again with the ratios and seed of the last time, cards keep their place and only new ones are shared out;
-    with other ones, everything is shared out anew. Raises DatasetError when there is nothing to split by.
+    with other ones, or for the first time, everything is shared out anew, also what came with a split of its own
+    (`snapshot` keeps that). Raises DatasetError when there is nothing to split by.
     """
     ratios = _check_ratios(ratios)
     last = ds.facts().get("split")
@@ -310,26 +311,31 @@ class Version:
 
     def iter_samples(self, split: str | None = None) -> Iterator[Sample]:
         """As `samples`, a few thousand at a time in memory."""
-        table = self.sample_table
-        if split is not None:
-            if split not in SPLITS:
-                raise UsageError(f"no split '{split}'", what_to_do=nearest(split, list(SPLITS)))
-            table = table.filter(pa.compute.equal(table["split"], split))
-        for batch in table.to_batches(max_chunksize=ROWS):
+        for batch in self._of(split).to_batches(max_chunksize=ROWS):
             yield from (_sample(row) for row in batch.to_pylist())
 
-    def annotations(self) -> dict[str, list[Annotation]]:
-        """By sample id; samples without any are not in it."""
+    def annotations(self, split: str | None = None) -> dict[str, list[Annotation]]:
+        """By sample id; samples without any are not in it. Of one split, or all."""
+        table = self.annotation_table
+        if split is not None:
+            table = table.filter(pa.compute.is_in(table["sample"], value_set=self._of(split)["id"].combine_chunks()))
         found: dict[str, list[Annotation]] = {}
-        for batch in self.annotation_table.to_batches(max_chunksize=ROWS):
+        for batch in table.to_batches(max_chunksize=ROWS):
             for row in batch.to_pylist():
                 found.setdefault(row["sample"], []).append(_annotation(row))
         return found
 
     def records(self, split: str | None = None) -> list[tuple[Sample, list[Annotation]]]:
         """Samples that are done, with their annotations (none: background): what is trained on and scored."""
-        annotations: Mapping[str, list[Annotation]] = self.annotations()
+        annotations: Mapping[str, list[Annotation]] = self.annotations(split)
         return [(s, annotations.get(s.id, [])) for s in self.iter_samples(split) if s.status == "done"]
+
+    def _of(self, split: str | None) -> pa.Table:
+        if split is None:
+            return self.sample_table
+        if split not in SPLITS:
+            raise UsageError(f"no split '{split}'", what_to_do=nearest(split, list(SPLITS)))
+        return self.sample_table.filter(pa.compute.equal(self.sample_table["split"], split))
 
     def image_path(self, sample: Sample, role: str = "main") -> Path:
         return Dataset(self.ws, self.manifest.dataset).image_path(sample, role)

@@ -140,7 +140,8 @@ class Supervisor:
             else:
                 self._end("crashed", *_cause(codes, self.folder))
         if "discard" in self.asked:
-            self._end("discarded", "discarded by a person")
+            if last["state"] != "discarded":
+                self._end("discarded", "discarded by a person")
             self.ws.to_trash(self.folder.path)
 
     def _state(self, state: State, reason: str = "", failure: str = "", what_to_do: str = "") -> None:

@@ -28,6 +28,7 @@ from trugrade_core.config import FocalLossParams, RunConfig
 from trugrade_core.models import ModelSpec
 from trugrade_core.models import parts as p
 from trugrade_core.models.base import Detector, Targets
+from trugrade_core.models.sides import SideRefiner
 from trugrade_core.models.weights import Weights
 
 
@@ -106,7 +107,7 @@ class MaskRCNN(Detector):
     ) -> None:
         super().__init__(backbone, image_size)
         self.rpn, self.roi_heads = rpn, roi_heads
-        self.refiner: p.SideRefiner | None = p.SideRefiner(backbone.fine_channels, classes, backbone.fine_stride)
+        self.refiner: SideRefiner | None = SideRefiner(backbone.fine_channels, classes, backbone.fine_stride)
         self.classes, self.sizes, self.focal = classes, sizes, focal
         self.proposals, self.detections = sizes.proposals, sizes.detections
         grids = [-(-image_size // stride) for stride in sizes.strides]

@@ -24,6 +24,7 @@ from trugrade_core.config import FocalLossParams, RunConfig
 from trugrade_core.models import ModelSpec
 from trugrade_core.models import parts as p
 from trugrade_core.models.base import Detector, Targets
+from trugrade_core.models.sides import SideRefiner
 from trugrade_core.models.weights import Weights
 
 
@@ -78,7 +79,7 @@ class RetinaNet(Detector):
         super().__init__(backbone, image_size)
         self.head = head
         self.strip: nn.Module | None = None
-        self.refiner: p.SideRefiner | None = p.SideRefiner(backbone.fine_channels, classes, backbone.fine_stride)
+        self.refiner: SideRefiner | None = SideRefiner(backbone.fine_channels, classes, backbone.fine_stride)
         self.classes, self.detections, self.focal = classes, detections, focal
         self.matcher = Matcher(0.5, 0.4, allow_low_quality_matches=True)
         grids = [-(-image_size // stride) for stride in strides]

@@ -1,6 +1,6 @@
 """YOLO: Ultralytics' network, assigner and loss, trained, stored, judged and exported by the lab's own code.
 
-The lab's side refiner (`parts.SideRefiner`) stands behind it as behind the other detectors. Ultralytics is AGPL-3.0; this is the one module that imports it. Only its network and loss are used, so none of its
+The lab's side refiner (`sides.SideRefiner`) stands behind it as behind the other detectors. Ultralytics is AGPL-3.0; this is the one module that imports it. Only its network and loss are used, so none of its
 trainer, telemetry, hub, plotting, auto-install or download code runs; the environment says so to it all the same,
 before it is imported.
 
@@ -24,6 +24,7 @@ from trugrade_core.errors import TrainingError
 from trugrade_core.models import ModelSpec
 from trugrade_core.models import parts as p
 from trugrade_core.models.base import Detector, Targets
+from trugrade_core.models.sides import SideRefiner
 from trugrade_core.models.weights import Weights, load_state
 
 DETECTIONS = 32
@@ -99,7 +100,7 @@ class Yolo(Detector):
         super().__init__(backbone, image_size)
         self.head, self.args, self.classes = head, args, classes
         self.detections = DETECTIONS
-        self.refiner: p.SideRefiner | None = p.SideRefiner(FINE, classes, 2)
+        self.refiner: SideRefiner | None = SideRefiner(FINE, classes, 2)
         self.criterion: Any = None
         grids = [(image_size // int(stride), float(stride)) for stride in head.stride]
         cells = [torch.cartesian_prod(torch.arange(g), torch.arange(g)).flip(1) for g, _ in grids]

@@ -19,11 +19,12 @@ from torch import Tensor
 from trugrade_core.data.versions import Version
 from trugrade_core.errors import TrainingError
 from trugrade_core.runs import RunFolder
+from trugrade_core.schema import digest
 from trugrade_core.train import checkpoint, probe
 from trugrade_core.train.loader import Batch
 from trugrade_core.train.objective import learning_rate, set_learning_rate, total_loss
 from trugrade_core.train.plan import RunPlan
-from trugrade_core.train.setup import SAVE_EVERY_S, Emit, Run, conditions, config_digest, prepare
+from trugrade_core.train.setup import SAVE_EVERY_S, Emit, Run, conditions, prepare
 from trugrade_core.train.validate import NMS_IOU, Validation, validate, write_report
 
 Control = Callable[[], list[Any]]
@@ -234,7 +235,7 @@ def _save_latest(run: Run) -> None:
             "random": gathered,
             "position": asdict(run.at),
             "batch_size": run.batch_size,
-            "conditions": conditions(run),
+            "conditions": conditions(run.plan, run.fabric),
         }
         _save(run, "latest", state)
     run.saved_at = time.monotonic()
@@ -253,7 +254,7 @@ def _save(run: Run, name: str, state: dict[str, Any]) -> None:
         "threshold": at.threshold,
         "nms_iou": NMS_IOU,
         "config": plan.config.model_dump(mode="json"),
-        "config_digest": config_digest(plan),
+        "config_digest": digest(plan.config.model_dump(mode="json")),
         "dataset": plan.values["dataset"],
         "dataset_digest": plan.dataset_digest,
         "step": at.step,

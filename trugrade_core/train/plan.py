@@ -221,7 +221,8 @@ def _weights(
             file = variant.weights.get(word, word)
             answers.refused(WEIGHTS, missing or f"the weight file {file} is not on this machine: put it into the "
                             "workspace's weights folder, or start from random weights with --random-init")  # fmt: skip
-    if path is None and answers.asked(FREEZING) != "none":
+    starts_random = marked or word == "none"
+    if starts_random and answers.asked(FREEZING) != "none":
         answers.used(FREEZING, answers.asked(FREEZING), "done as written, but what is frozen are random weights")
     return path, marked
 

@@ -17,6 +17,7 @@ from trugrade_core.train.plan import Estimate, RunPlan
 LARGEST_BATCH = 16
 MEMORY_SHARE = 0.7
 """Of the device's memory that a step may take, so that a longer list of objects does not break it."""
+LONG_STEP_S = 5.0
 
 
 def largest_batch(images: int) -> int:
@@ -67,10 +68,11 @@ def measure(
     validate_one: Callable[[Batch], object],
     validation_batches: int,
 ) -> Estimate:
-    """Estimate a run from two warm steps and one validation batch. Leaves weights and random state as they were."""
+    """Estimate a run from a few steps and one validation batch. Leaves weights and random state as they were."""
     device = next(model.parameters()).device
-    _step(model, data, batch_size, plan, device)
-    step_s = min(_step(model, data, batch_size, plan, device) for _ in range(2))
+    step_s = _step(model, data, batch_size, plan, device)
+    if step_s < LONG_STEP_S:  # else a warm-up hardly matters, and two more would keep a person waiting
+        step_s = min(_step(model, data, batch_size, plan, device) for _ in range(2))
     begun = time.perf_counter()
     validate_one(first_batch(data, batch_size))
     validation_s = (time.perf_counter() - begun) * validation_batches

@@ -90,8 +90,13 @@ def prepare(plan: RunPlan, version: Version, folder: RunFolder, emit: Emit) -> R
     torch.set_num_threads(int(config.machine.threads))
     torch.manual_seed(config.seed)
     net = _network(plan)
+    latest = folder.checkpoints / "latest.pt"
+    state = checkpoint.load(latest)[0] if latest.exists() else {}
+    if state:
+        _check_conditions(plan, folder, fabric, state["conditions"])
+        net.load_state_dict(state["model"])  # before the optimizer is made: norms follow what is loaded
     train_items, val_items = _items(version, "train"), _items(version, "val")
-    cache = ImageCache(version.ws.root / "cache", Preprocess(size=int(config.data.image_size)))
+    cache = ImageCache(version.ws.cache, Preprocess(size=int(config.data.image_size)))
     augmented = config.seed if config.data.augmentation == "default" else None
     train_data = CardImages(train_items, plan.classes, cache, augmented)
     val_data = CardImages(val_items, plan.classes, cache, None)
@@ -103,8 +108,6 @@ def prepare(plan: RunPlan, version: Version, folder: RunFolder, emit: Emit) -> R
     silent: Emit = lambda kind, **fields: None  # noqa: E731
     emit = emit if fabric.is_global_zero else silent
 
-    latest = folder.checkpoints / "latest.pt"
-    state = checkpoint.load(latest)[0] if latest.exists() else {}
     batch_size = _batch_size(plan, state, net, train_data, fabric, emit)
     sampler = EpochSampler(len(train_data), config.seed, rank=fabric.global_rank, world=fabric.world_size)
     workers = int(config.data.workers)
@@ -125,7 +128,7 @@ def prepare(plan: RunPlan, version: Version, folder: RunFolder, emit: Emit) -> R
         batch_size=batch_size,
     )
     if state:
-        restore(run, state)
+        _restore(run, state)
     else:
         torch.manual_seed(config.seed * 1_000_003 + fabric.global_rank)
         _estimate(run, train_data)
@@ -222,19 +225,34 @@ def _estimate(run: Run, train_data: CardImages) -> None:
 # --- going on ----------------------------------------------------------------------------------------------------
 
 
-def restore(run: Run, state: dict[str, Any]) -> None:
-    """Take up the state of the latest checkpoint. Raises TrainingError where the run could not go on exactly."""
-    then, now = state["conditions"], conditions(run)
+def conditions(plan: RunPlan, fabric: Fabric) -> dict[str, Any]:
+    """What must be the same for a resumed run to end with the same bits."""
+    config = plan.config.model_dump(mode="json", exclude={"machine": True, "experiment": True, "data": {"workers"}})
+    del config["hyperparameters"]["training_process"]["time_limit"]
+    return {
+        "threads": torch.get_num_threads(),
+        "devices": fabric.world_size,
+        "device": fabric.device.type,
+        "dataset": plan.dataset_digest,
+        "configuration": digest(config),
+    }
+
+
+def _check_conditions(plan: RunPlan, folder: RunFolder, fabric: Fabric, then: dict[str, Any]) -> None:
+    now = conditions(plan, fabric)
     changed = [f"{name}: {then[name]} then, {now[name]} now" for name in now if then[name] != now[name]]
     if changed:
         raise TrainingError(
             "cannot be resumed exactly, because conditions differ: " + "; ".join(changed),
-            where=run.folder.id,
+            where=folder.id,
             code="training.threads" if then["threads"] != now["threads"] else "training.conditions",
             what_to_do="Resume it on a machine and with settings like those it began with (machine.threads fixes the "
-            "threads), or start a new run from its checkpoint as pretrained_weights.",
+            "threads), or start a new run with its checkpoint as pretrained_weights.",
         )
-    run.net.load_state_dict(state["model"])
+
+
+def _restore(run: Run, state: dict[str, Any]) -> None:
+    """Optimizer, position and random state of the latest checkpoint."""
     run.optimizer.load_state_dict(state["optimizer"])
     run.at = Position(**state["position"])
     # Cloned: torch 2.14 reads the state of a view from the wrong place, and ends the process.
@@ -242,18 +260,3 @@ def restore(run: Run, state: dict[str, Any]) -> None:
     if run.fabric.device.type == "cuda":
         torch.cuda.set_rng_state(state["random"][1][run.fabric.global_rank].clone(), run.fabric.device)
     run.emit("note", text=f"goes on after step {run.at.step}, in epoch {run.at.epoch + 1}")
-
-
-def conditions(run: Run) -> dict[str, Any]:
-    """What must be the same for a resumed run to end with the same bits."""
-    return {
-        "threads": torch.get_num_threads(),
-        "devices": run.sampler.world,
-        "device": run.fabric.device.type,
-        "dataset": run.plan.dataset_digest,
-        "configuration": config_digest(run.plan),
-    }
-
-
-def config_digest(plan: RunPlan) -> str:
-    return digest(plan.config.model_dump(mode="json"))

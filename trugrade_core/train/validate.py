@@ -122,8 +122,10 @@ def _answers(judged: Sequence[Judged], label: int | None = None) -> tuple[Any, A
 
 
 def _curves(judged: Sequence[Judged], classes: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """Of all classes together and of each; a class of which nothing was found has none."""
     curves = {name: precision_recall(*_answers(judged, number)) for number, name in enumerate(classes, start=1)}
-    return {"all": precision_recall(*_answers(judged)), **curves}
+    curves = {"all": precision_recall(*_answers(judged)), **curves}
+    return {name: curve for name, curve in curves.items() if curve["threshold"]}
 
 
 def _predictions(model: Detector, images: torch.Tensor, indices: list[int], data: CardImages) -> list[Prediction]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field
 
+from trugrade_core.data.images import MAX_PIXELS
 from trugrade_core.data.source import Skip, Source, key
 from trugrade_core.schema import Annotation, Box, ImageRef, Origin, Polygon, Sample, Value
 
@@ -23,7 +24,8 @@ Split = Literal["train", "val", "test"]
 
 
 class ImportOptions(BaseModel):
-    """How to read a source. `mapping` is {their class or column name: ours}; `who` is written into the log."""
+    """How to read a source. `mapping` is {their class or column name: ours}; `who` is written into the log; an image
+    of more than `max_pixels` is refused from its header."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +39,7 @@ class ImportOptions(BaseModel):
     origin: Origin = "real"
     dry_run: bool = False
     who: str = ""
+    max_pixels: int = Field(default=MAX_PIXELS, gt=0)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """YOLO: one text file an image, a line an object: `class cx cy w h` or `class x1 y1 x2 y2 x3 y3 …`, all shares of
-the image's size over pixel edges. Class names in data.yaml or classes.txt; ids start at 0."""
+the image's size over pixel edges. Class names in data.yaml or classes.txt; ids start at 0. The files do not say the
+size of the picture they were made on: where EXIF turns it, they are taken to be for the turned one."""
 
 from __future__ import annotations
 

@@ -1,0 +1,195 @@
+"""The real app in a real browser: pictures load, links do not reload, nothing scrolls sideways, nothing leaves the machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import psutil
+import pytest
+
+from app.Home import SECTIONS
+from tests.app.conftest import HOME, add_run, card, fill
+from trugrade_core.data.versions import split
+from trugrade_core.workspace import Workspace
+
+pytestmark = pytest.mark.browser
+PAGES = [name for rows in SECTIONS.values() for name, _, _ in rows]
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+START_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app, started by hand from another folder, on a free port."""
+    ws = Workspace.open(tmp_path_factory.mktemp("served") / "workspace")
+    split(fill(ws, "cards", 70), (0.6, 0.2, 0.2), 0)
+    add_run(ws, "cards@v1")
+    add_run(ws, "cards@v1", state="failed", reason="the loss became non-finite at step 9")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    log = tmp_path_factory.mktemp("log") / "app.txt"
+    with log.open("wb") as out:
+        app = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", str(HOME), "--server.port", str(port)],
+            cwd=log.parent,
+            env={**os.environ, "TRUGRADE_WORKSPACE": str(ws.root)},
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        _wait(f"http://127.0.0.1:{port}/_stcore/health", app, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        app.terminate()
+        app.wait(20)
+
+
+def _wait(health: str, app: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        assert app.poll() is None, log.read_text()
+        try:
+            if httpx.get(health).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise AssertionError(f"the app did not answer: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium, and there is none on PATH")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any) -> Iterator[Any]:
+    opened = chromium.new_page(viewport={"width": 1280, "height": 720})
+    opened.set_default_timeout(60_000)
+    yield opened
+    opened.close()
+
+
+def visit(page: Any, address: str) -> None:
+    page.goto(address)
+    page.wait_for_selector("h1")
+    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+
+
+def test_started_from_anywhere_it_listens_on_loopback_only(url: str) -> None:
+    port = int(url.rpartition(":")[2])
+    listening = [c.laddr.ip for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port]
+    assert listening == ["127.0.0.1"]
+
+
+def test_no_page_scrolls_sideways_or_asks_anything_outside(url: str, page: Any) -> None:
+    outside: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda r: outside.append(r.url) if not r.url.startswith((url, "data:", "blob:")) else None)
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for name in PAGES:
+            visit(page, f"{url}/{name if name != 'home' else ''}")
+            wider = page.evaluate(
+                "() => { const m = document.querySelector('[data-testid=stMain]'); return m.scrollWidth - m.clientWidth }"
+            )
+            assert wider <= 0, name
+            assert page.get_by_text("fault in the lab").count() == 0, name
+    assert not outside
+    assert not errors
+
+
+def test_thumbnails_load_with_outlines_over_them(url: str, page: Any) -> None:
+    visit(page, f"{url}/datasets?dataset=cards")
+    page.wait_for_selector("a.tg-tile")
+    assert page.locator("a.tg-tile").count() == 60
+    page.wait_for_function("() => document.querySelector('.tg-pic img').naturalWidth > 0")
+    over = page.evaluate(
+        "() => { const a = document.querySelector('.tg-pic img').getBoundingClientRect(), b = document.querySelector('.tg-pic svg').getBoundingClientRect();"
+        " return [a.x - b.x, a.y - b.y, a.width - b.width, a.height - b.height] }"
+    )
+    assert max(map(abs, over)) < 0.5
+
+
+def test_a_link_opens_without_a_reload_and_the_address_is_the_state(url: str, page: Any) -> None:
+    visit(page, f"{url}/datasets?dataset=cards")
+    page.evaluate("() => { window.still = true }")
+    page.locator("a.tg-tile").nth(1).click()
+    page.wait_for_selector("text=What is drawn")
+    assert page.evaluate("() => window.still") is True
+    assert "sample=" in page.url
+    visit(page, page.url)  # a colleague opens the link
+    page.wait_for_selector("text=What is drawn")
+    page.get_by_role("button", name="Next").click()
+    page.wait_for_selector("text=3 of 70")
+
+
+def test_the_picture_zooms_to_its_own_pixels_with_a_scale_in_mm(url: str, page: Any) -> None:
+    visit(page, f"{url}/datasets?dataset=cards")
+    page.locator("a.tg-tile").first.click()
+    stage = page.locator(".stage")
+    stage.wait_for()
+    assert page.locator(".bar").inner_text().endswith("mm")
+    page.get_by_role("button", name="1:1").click()
+    shown = page.locator(".scale").inner_text()
+    assert shown == "100 %"
+    pixel = page.evaluate(
+        "() => { const s = [...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.stage')).shadowRoot;"
+        " return s.querySelector('svg').viewBox.baseVal.width / s.querySelector('.stage').clientWidth }"
+    )
+    assert pixel == pytest.approx(1, abs=1e-3)
+    page.locator("button.outlines").click()
+    assert page.locator("button.outlines").get_attribute("aria-pressed") == "false"
+
+
+def test_images_are_uploaded_checked_and_imported(url: str, page: Any, tmp_path: Path) -> None:
+    for number in (900, 901):
+        cv2.imwrite(str(tmp_path / f"upload-{number}.png"), card(number))
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    visit(page, f"{url}/datasets?view=import")
+    page.set_input_files("input[type=file]", [str(path) for path in sorted(tmp_path.iterdir())])
+    name = page.get_by_role("combobox", name="Dataset")
+    name.fill("uploaded")
+    name.press("Enter")
+    page.get_by_role("button", name="Check first").click()
+    page.wait_for_selector("text=would be taken")
+    page.get_by_role("button", name="Import", exact=True).click()
+    page.get_by_role("button", name="Look at the dataset").click()
+    page.wait_for_selector("a.tg-tile")
+    assert page.locator("a.tg-tile").count() == 2
+
+
+def test_a_form_change_shows_in_the_yaml_and_the_plan(url: str, page: Any) -> None:
+    visit(page, f"{url}/train?dataset=cards@v1")
+    page.get_by_role("tab", name="Optimization").click()
+    rate = (
+        page.get_by_role("spinbutton", name="Learning rate")
+        .or_(page.get_by_role("textbox", name="Learning rate"))
+        .first
+    )
+    rate.fill("0.0042")
+    rate.press("Enter")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('textarea')].some((t) => t.value.includes('learning_rate: 0.0042'))"
+    )
+    page.get_by_role("button", name="reset to").first.wait_for()
