@@ -19,13 +19,14 @@ PALETTE = (
     "#d9762b",
     "#2a9b72",
     "#b4549f",
-    "#8f8020",
-    "#6a6ccf",
+    "#7a8b2a",
     "#cc4b52",
     "#2596aa",
-    "#6b8f2f",
-    "#a06c3f",
+    "#9a6b4f",
+    "#6a6ccf",
+    "#a98b00",
 )
+"""Neighbours differ in hue and lightness, and each has 3:1 against both backgrounds."""
 MOST_POINTS = 2000
 _CONFIG = {
     "displaylogo": False,
@@ -56,6 +57,7 @@ def figure(title: str, *, x: str, y: str, height: int = 280) -> go.Figure:
         "linecolor": grid,
         "ticks": "",
         "automargin": True,
+        "exponentformat": "e",
         "title_font_size": 12,
         "title_standoff": 6,
     }

@@ -138,20 +138,20 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, key: s
     charts.show(fig, key=key, alt="confusion of true and found classes")
 
 
-RESOURCES = (
-    ("Processor", "% of one core", 1.0, ("cpu_run_percent",)),
-    ("Memory", "GB", 1e9, ("memory_run_bytes", "memory_machine_used_bytes")),
-    ("Disk", "MB/s", 1e6, ("disk_run_read_bytes_per_s", "disk_run_write_bytes_per_s")),
+RESOURCES: tuple[tuple[str, str, float, dict[str, str]], ...] = (
+    ("Processor", "% of one core", 1.0, {"cpu_run_percent": "this run"}),
+    ("Memory", "GB", 1e9, {"memory_run_bytes": "this run", "memory_machine_used_bytes": "whole machine"}),
+    ("Disk, this run", "MB/s", 1e6, {"disk_run_read_bytes_per_s": "read", "disk_run_write_bytes_per_s": "written"}),
     (
         "Network, whole machine",
         "MB/s",
         1e6,
-        ("network_machine_received_bytes_per_s", "network_machine_sent_bytes_per_s"),
+        {"network_machine_received_bytes_per_s": "received", "network_machine_sent_bytes_per_s": "sent"},
     ),
-    ("GPU", "%", 1.0, ("gpu_percent",)),
-    ("GPU memory", "GB", 1e9, ("gpu_memory_used_bytes", "gpu_memory_run_bytes")),
+    ("GPU", "%", 1.0, {"gpu_percent": "mean of all"}),
+    ("GPU memory", "GB", 1e9, {"gpu_memory_run_bytes": "this run", "gpu_memory_used_bytes": "all programs"}),
 )
-"""(title, unit, divided by, names in a `resources` event)."""
+"""(title, unit, divided by, {name in a `resources` event: words})."""
 
 
 def resources(folder: RunFolder, *, corner: str, no_gpu: str) -> None:
@@ -176,16 +176,10 @@ def resources(folder: RunFolder, *, corner: str, no_gpu: str) -> None:
         with cells[drawn % 2]:
             drawn += 1
             fig = charts.figure(title, x="minutes since the start", y=unit, height=220)
-            for n, name in enumerate(wanted):
+            for n, (name, words) in enumerate(wanted.items()):
                 values = [None if point.get(name) is None else point[name] / by for point in points]
-                charts.line(fig, minutes, values, name=_resource_words(name), color=charts.PALETTE[n], unit=unit)
+                charts.line(fig, minutes, values, name=words, color=charts.PALETTE[n], unit=unit)
             fig.update_yaxes(rangemode="tozero")
-            charts.show(fig, key=f"resource-{wanted[0]}", alt=f"{title} over time", corner=corner)
+            charts.show(fig, key=f"resource-{next(iter(wanted))}", alt=f"{title} over time", corner=corner)
     if missing:
         st.caption(f"{' and '.join(missing)}: not measured ({no_gpu or 'this machine does not say'}).")
-
-
-def _resource_words(name: str) -> str:
-    for end in ("_bytes_per_s", "_percent", "_bytes"):
-        name = name.removesuffix(end)
-    return name.replace("_", " ").replace("run", "this run").replace("machine", "whole machine")

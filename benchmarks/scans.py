@@ -6,7 +6,7 @@ Made once (a second a card) and kept in benchmarks/results/.
 from __future__ import annotations
 
 import io
-import shutil
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,9 +34,9 @@ def scans(count: int, dpi: int = 600) -> Path:
     folder = KEPT / f"scans-{SEED}-{count}-{dpi}dpi"
     if folder.exists():
         return folder
-    making = folder.with_name(f".{folder.name}")
-    shutil.rmtree(making, ignore_errors=True)
-    (making / "images").mkdir(parents=True)
+    KEPT.mkdir(exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix=".scans-", dir=KEPT))
+    (making / "images").mkdir()
     with ProcessPoolExecutor(Machine.here().cores, mp_context=get_context("spawn")) as pool:
         made = list(pool.map(_write, [making] * count, range(count), [dpi] * count))
     annotations = [{"id": n, **found} for n, found in enumerate((a for _, shapes in made for a in shapes), 1)]

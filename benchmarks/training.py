@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks import scans
 from benchmarks.measure import Row, alternate, times_faster
@@ -36,7 +36,7 @@ def bench(scratch: Path, quick: bool) -> list[Row]:
     folder = scans.scans(12, dpi=100) if quick else scans.scans(CARDS)
     ws = Workspace.open(scratch / "workspace")
     version = scans.imported(ws, folder)
-    config = _config(version.name, epochs=3, size=64, batch=2) if quick else _config(version.name)
+    config = _config(version.name, epochs=3, size=64, batch=2, threads=1) if quick else _config(version.name)
     plan = training.plan(ws, parse_config(config), random_init=True)
     train_json = scratch / "train.json"
     _write_train_json(folder, version, train_json)
@@ -56,7 +56,9 @@ def bench(scratch: Path, quick: bool) -> list[Row]:
     return [*_throughput(found, images, weights), *_levers(found, version, folder, train_json, plan.config)]
 
 
-def _config(dataset: str, *, epochs: int = EPOCHS, size: int = SIZE, batch: int = BATCH) -> dict[str, Any]:
+def _config(
+    dataset: str, *, epochs: int = EPOCHS, size: int = SIZE, batch: int = BATCH, threads: int | Literal["auto"] = "auto"
+) -> dict[str, Any]:
     return {
         "task": "border_detection.dual_class",
         "dataset": dataset,
@@ -74,7 +76,7 @@ def _config(dataset: str, *, epochs: int = EPOCHS, size: int = SIZE, batch: int 
             "advanced_settings": {"mixed_precision": False},
         },
         "data": {"image_size": size, "augmentation": "none"},
-        "machine": {"accelerator": "cpu"},
+        "machine": {"accelerator": "cpu", "threads": threads},
     }
 
 

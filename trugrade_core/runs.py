@@ -106,11 +106,12 @@ class RunFolder:
 
     @classmethod
     def find(cls, workspace: Workspace, name: str, *, jobs: bool = False) -> RunFolder:
-        """By id, unique prefix or `latest`, among runs (and jobs too when `jobs`)."""
-        parents = [workspace.runs, workspace.jobs] if jobs else [workspace.runs]
-        known = sorted((p for parent in parents for p in list_ids(parent)), key=lambda p: p.name)
+        """By id or unique prefix, among runs (and jobs too when `jobs`); `latest` is the newest run."""
+        known = list_ids(workspace.runs)
         if name == "latest" and known:
             return cls(known[-1])
+        if jobs:
+            known += list_ids(workspace.jobs)
         hits = [p for p in known if p.name == name] or [p for p in known if name and p.name.startswith(name)]
         if len(hits) == 1:
             return cls(hits[0])

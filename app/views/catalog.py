@@ -8,7 +8,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from app import look, state
@@ -119,16 +118,17 @@ def _sql(ws: Workspace) -> None:
 
 def _result(ws: Workspace, sql: str) -> None:
     found = query.run_sql(ws, sql, limit=LIMIT, seconds=SECONDS)
-    frame = pd.DataFrame(found.rows[:SHOWN], columns=_unique(found.columns))
+    rows = found.rows[:SHOWN]
+    frame = {name: [row[n] for row in rows] for n, name in enumerate(_unique(found.columns))}
     links: dict[str, Any] = {}
     for column, (page, name) in LINKS.items():
-        if column in frame.columns:
+        if column in frame:
             frame[column] = [None if v is None else f"/{page}?{name}={v}" for v in frame[column]]
             links[column] = st.column_config.LinkColumn(column, display_text=rf"{name}=(.*)$")
     more = f", more than {LIMIT:,} in all" if found.truncated else ""
     shown = f"the first {SHOWN:,} of " if len(found.rows) > SHOWN else ""
     st.caption(f"{shown}{look.count(len(found.rows), 'row')}{more}")
-    st.dataframe(frame, column_config=links, hide_index=True, height=min(520, 38 + 35 * max(1, len(frame))))
+    st.dataframe(frame, column_config=links, hide_index=True, height=min(520, 38 + 35 * max(1, len(rows))))
     with st.container(horizontal=True):
         for ending, mime in ((".csv", "text/csv"), (".parquet", "application/vnd.apache.parquet")):
             st.download_button(

@@ -7,13 +7,15 @@ from typing import Any
 
 import streamlit as st
 
-from app import charts, curves, look, state
+from app import charts, curves, judged, look, state
+from trugrade_core.evaluate.compare import compare
 from trugrade_core.runs import RunFolder
 from trugrade_core.tasks import TASKS
 from trugrade_core.workflows import overview
 from trugrade_core.workspace import Workspace
 
 MOST = 8
+SPLIT = "test"
 LISTED = 200
 TRAIN = ("Train a model", "tune", "train")
 PROPOSED = ("train/loss", "val/loss", "lr")
@@ -44,6 +46,7 @@ def main() -> None:
                 f"These runs stand on {len(datasets)} dataset versions ({', '.join(sorted(map(str, datasets)))}): their figures are not of the same cards.",
                 icon=":material/warning:",
             )
+        _held_out(ws, chosen)
         _metrics(ws, found)
         _curves(ws, chosen)
         _differences(ws, found)
@@ -76,6 +79,41 @@ def _newest_finished(folders: list[RunFolder]) -> list[str]:
 def _head(ws: Workspace, row: dict[str, Any]) -> str:
     dot = f'<span class="tg-dot" style="background:{charts.run_color(ws, row["run"])}"></span>'
     return dot + look.link("monitor", escape(row["run"][-4:]), run=row["run"], title=row["run"])
+
+
+def _held_out(ws: Workspace, chosen: list[RunFolder]) -> None:
+    """The first run against each other one, on the same held-out cards, with the interval of the difference."""
+    st.subheader("On held-out cards")
+    missing = [folder for folder in chosen if SPLIT not in judged.splits(folder)]
+    if missing:
+        links = ", ".join(look.link("evaluate", folder.id[-4:], run=folder.id, split=SPLIT) for folder in missing)
+        look.linked(f'<span class="tg-soft">Not evaluated on {SPLIT} yet: {links}.</span>', key="compare-missing")
+        return
+    first, *others = chosen
+    table = [["", _head(ws, state.run_row(first))]]
+    for folder in others:
+        table[0] += [_head(ws, state.run_row(folder)), '<span class="tg-soft">difference</span>']
+    pairs = [compare(first.path / "evaluation" / SPLIT, folder.path / "evaluation" / SPLIT) for folder in others]
+    for name, cell in pairs[0]["metrics"].items():
+        row = [escape(look.metric_words(name)[0]), look.metric(name, cell["a"])]
+        for pair in pairs:
+            cell = pair["metrics"][name]
+            row += [look.metric(name, cell["b"]), _difference(name, cell["difference"])]
+        table.append(row)
+    look.table([""] * len(table[0]), table, key="compare-held-out")
+    st.caption(
+        f"{pairs[0]['dataset']}, {SPLIT}: {look.count(pairs[0]['n_cards'], 'card')}. "
+        "A difference is the first run minus the other, both on the same draws of cards."
+    )
+
+
+def _difference(name: str, found: dict[str, Any]) -> str:
+    if found["value"] is None:
+        return "not measured"
+    words = {"a": "the first is better", "b": "this one is better", "neither": "no difference shown"}[found["better"]]
+    span = look.metric_interval(name, found)
+    said = f"({span}) {words}" if span else words
+    return f'{look.metric(name, found["value"])} <span class="tg-soft">{said}</span>'
 
 
 def _metrics(ws: Workspace, found: dict[str, Any]) -> None:

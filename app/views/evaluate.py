@@ -135,10 +135,14 @@ def _verdict(found: dict[str, Any]) -> None:
     state_word = "finished" if better else "stopped" if better is None else "failed"
     icon = look.icon("check_circle" if better else "warning")
     shifted = found.get("verdict_shifted", {}).get("text", "")
+    name = verdict.get("metric", "side_error_mm")
+    against = f"constant box {look.metric(name, baseline[name]['value'])}" if baseline else ""
+    evidence = look.measured(metrics[name], look.metric_words(name)[1], against=against)
     st.html(
         f'<div><span class="tg-state {state_word}">{icon} {escape(verdict["text"][:1].upper() + verdict["text"][1:])}</span> '
-        f'<span class="tg-soft">on {found["counted"]["cards"]:,} cards of {escape(found["dataset"])}, {escape(found["split"])}; '
-        f"on the shifted copy: {escape(shifted)}</span></div>"
+        f'<span class="tg-num">{escape(evidence)}</span> '
+        f'<span class="tg-soft">({escape(found["dataset"])}, {escape(found["split"])}). '
+        f"On the shifted copy: {escape(shifted)}</span></div>"
     )
     names = ["side_error_mm", "side_error_mm_p95", "side_error_mm_shifted", "card_accuracy", "box_map", "f1"]
     if metrics["side_error_mm"]["value"] is None:

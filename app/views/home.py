@@ -28,7 +28,7 @@ def main() -> None:
     with look.head("Home"):
         if st.button("Run the demo", icon=":material/play_arrow:"):
             _start_demo(ws)
-        if st.button("Train a model", type="primary", icon=":material/tune:"):
+        if datasets and st.button("Train a model", type="primary", icon=":material/tune:"):
             state.go("train")
     _going_on()
     _datasets(datasets, folders)

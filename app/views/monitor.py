@@ -156,9 +156,7 @@ def _top(folder: RunFolder) -> None:
         verdict = "loading images" if wait > WAITING else "computing"
         facts.append(("what limits it", verdict, f"{100 * wait:.0f} % of a step waits for data"))
     saved = journal.checkpoints[-1] if journal.checkpoints else None
-    facts.append(
-        ("saved", f"epoch {saved['epoch']}" if saved else "nothing yet", look.ago(saved["t"]) if saved else "")
-    )
+    facts.append(("saved", f"step {saved['step']}" if saved else "nothing yet", look.ago(saved["t"]) if saved else ""))
     st.html(look.facts(facts))
 
 

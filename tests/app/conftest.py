@@ -15,9 +15,10 @@ from streamlit.testing.v1 import AppTest
 from trugrade_core.config import dump_yaml, parse_config
 from trugrade_core.data.images import probe
 from trugrade_core.data.store import Dataset, annotation_id, put_entry, sample_id
-from trugrade_core.data.versions import split
+from trugrade_core.data.versions import Version, split
+from trugrade_core.evaluate.run import evaluate
 from trugrade_core.runs import RunFolder
-from trugrade_core.schema import Annotation, Box, ClassDef, Sample
+from trugrade_core.schema import Annotation, Box, ClassDef, Instance, Prediction, Preprocess, Sample
 from trugrade_core.workspace import Workspace, write_atomic, write_json
 
 HOME = Path(__file__).parents[2] / "app" / "Home.py"
@@ -144,3 +145,36 @@ def said(at: AppTest) -> str:
         for e in kind
     ]
     return html.unescape("\n".join([*bodies, *linked, *map(str, plain)]))
+
+
+class NearlyRight:
+    """A predictor without a network: the true boxes, each side off by one pixel."""
+
+    name, digest, classes, threshold = "nearly right", "d" * 64, CLASSES, 0.5
+    preprocess = Preprocess(size=64)
+
+    def __init__(self, truth: dict[str, list[Annotation]]) -> None:
+        self.truth = truth
+
+    def predict(self, images: object, names: list[str], threshold: float | None = None) -> list[Prediction]:
+        found = []
+        for image, name in zip(images, names, strict=True):  # type: ignore[call-overload]
+            boxes = [(a.label, a.value.xyxy) for a in self.truth.get(name, []) if isinstance(a.value, Box)]
+            instances = tuple(
+                Instance(label=str(label), score=0.9, box=(x0 + 1, y0 + 1, x1 + 1, y1 + 1))
+                for label, (x0, y0, x1, y1) in boxes
+            )
+            found.append(
+                Prediction(image=name, width=image.shape[1], height=image.shape[0], instances=instances, seconds=0.01)
+            )
+        return found
+
+
+@pytest.fixture
+def judged(full: Workspace) -> Workspace:
+    """`full`, with its finished and stopped runs judged on the test split."""
+    version = Version.open(full, "cards@v1")
+    for path in full.runs.iterdir():
+        if RunFolder(path).status().state != "failed":
+            evaluate(NearlyRight(version.annotations()), version, "test", path / "evaluation" / "test")
+    return full

@@ -11,9 +11,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.Home import SECTIONS
-from tests.app.conftest import LONG, add_run, fill, said
+from tests.app.conftest import LONG, add_run, add_sample, said
+from trugrade_core.data.store import Dataset, put_entry
 from trugrade_core.runs import RunFolder
-from trugrade_core.workspace import Workspace
+from trugrade_core.schema import ClassDef
+from trugrade_core.workspace import Workspace, write_json
 
 PAGES = [name for rows in SECTIONS.values() for name, _, _ in rows]
 Open = Callable[..., AppTest]
@@ -95,8 +97,6 @@ def test_filters_come_from_the_address(full: Workspace, open_page: Open, params:
 
 
 def test_a_sample_shows_its_original_and_its_size_in_mm(full: Workspace, open_page: Open) -> None:
-    from trugrade_core.data.store import Dataset
-
     sample = next(iter(Dataset.open(full, "cards").samples().values()))
     text = said(open_page(full, "datasets", dataset="cards", sample=sample.id))
     assert f"/lab/original/{sample.main.sha256}" in text
@@ -165,7 +165,8 @@ def test_each_view_of_monitor_opens(full: Workspace, open_page: Open, view: str)
 
 
 def test_compare_shows_only_what_differs(full: Workspace, open_page: Open) -> None:
-    text = said(open_page(full, "compare"))
+    runs = [path.name for path in full.runs.iterdir() if RunFolder(path).status().state != "failed"]
+    text = said(open_page(full, "compare", runs=",".join(runs)))
     assert "hyperparameters.optimization.learning_rate" in text
     assert "hyperparameters.optimization.momentum" not in text
 
@@ -175,6 +176,103 @@ def test_compare_warns_when_the_runs_stand_on_other_versions(full: Workspace, op
     add_run(full, "cards@v1")
     runs = sorted(path.name for path in full.runs.iterdir())
     assert "2 dataset versions" in said(open_page(full, "compare", runs=",".join(runs)))
+
+
+def judged_run(ws: Workspace) -> str:
+    return min(path.name for path in ws.runs.iterdir() if (path / "evaluation").exists())
+
+
+def test_an_evaluation_says_its_evidence_and_the_constant_box(judged: Workspace, open_page: Open) -> None:
+    text = said(open_page(judged, "evaluate", run=judged_run(judged)))
+    assert "constant box" in text
+    assert "0.254 mm" in text  # one pixel at 100 dpi
+    assert text.count("/lab/thumb/") == len(list_test(judged))
+    assert "tg-shape" in text and "stroke-dasharray" in text  # drawn by people, found by the model
+
+
+def list_test(ws: Workspace) -> list[str]:
+    from trugrade_core.data.versions import Version
+
+    return [sample.id for sample, _ in Version.open(ws, "cards@v1").records("test")]
+
+
+@pytest.mark.parametrize("view", ["samples", "sides", "curves", "errors", "all"])
+def test_each_view_of_an_evaluation_opens(judged: Workspace, open_page: Open, view: str) -> None:
+    text = said(open_page(judged, "evaluate", run=judged_run(judged), **{"evaluate-view": view}))
+    assert "fault in the lab" not in text and "What to do" not in text
+
+
+def test_a_cell_of_the_confusion_opens_its_samples(judged: Workspace, open_page: Open) -> None:
+    run = judged_run(judged)
+    assert '"only": "outer_border>outer_border"' in said(
+        open_page(judged, "evaluate", run=run, **{"evaluate-view": "errors"})
+    )
+    text = said(open_page(judged, "evaluate", run=run, only="background>outer_border", **{"evaluate-view": "samples"}))
+    assert "/lab/thumb/" not in text  # there is none
+    assert "background taken for outer_border" in text
+
+
+def test_a_judged_sample_shows_the_error_of_every_side(judged: Workspace, open_page: Open) -> None:
+    text = said(open_page(judged, "evaluate", run=judged_run(judged), sample=list_test(judged)[0]))
+    assert text.count("0.254 mm") == 8
+
+
+def test_judged_runs_are_compared_with_the_interval_of_their_difference(judged: Workspace, open_page: Open) -> None:
+    runs = [path.name for path in judged.runs.iterdir() if (path / "evaluation").exists()]
+    text = said(open_page(judged, "compare", runs=",".join(runs)))
+    assert "no difference shown" in text
+    assert "side error, median" in text
+
+
+def test_an_artifact_shows_its_parity_and_leaves_as_a_zip(full: Workspace, open_page: Open) -> None:
+    folder = full.exports / "first-onnx"
+    write_json(
+        folder / "manifest.json", {"kind": "onnx", "run": "r", "licence": "BSD-3-Clause", "classes": {"1": "border"}}
+    )
+    write_json(
+        folder / "parity.json", {"passed": True, "compared": 8, "worst": {"score": 2e-7}, "limits": {"score": 1e-3}}
+    )
+    at = open_page(full, "export", artifact="first-onnx")
+    text = said(at)
+    assert "Agrees with the trained model" in text and "on 8 images" in text
+    assert "2e-7" in text
+    assert "not in this version" not in text  # no model can be exported here: no format is offered
+    assert "Download all as .zip" in [button.label for button in at.get("download_button")]
+
+
+def test_trying_a_model_shows_what_it_found_in_mm(full: Workspace, open_page: Open) -> None:
+    sample, annotations = add_sample(full, 1)
+    write_json(full.exports / "first-onnx" / "manifest.json", {"kind": "onnx"})
+    job = RunFolder.create(full.jobs, {"kind": "predict", "title": "Try", "args": {}})
+    box = annotations[0].value
+    row = {
+        "image": f"/tmp/x/{sample.main.sha256}/scan.png",
+        "width": 70,
+        "height": 98,
+        "seconds": 0.2,
+        "labels": ["outer_border"],
+        "scores": [0.91],
+        "box": [list(box.xyxy)],  # type: ignore[union-attr]
+    }
+    job.append("result", values={"model": "first-onnx", "predictions": [row]})
+    job.append("state", state="finished", reason="")
+    text = said(open_page(full, "try_it", job=job.id))
+    assert "0.91" in text and f"/lab/image/{sample.main.sha256}" in text
+    assert "56 × 82 px" in text  # the file itself does not say its resolution
+    assert "0.200 s" in text
+
+
+def test_a_failed_job_says_what_to_do_and_shows_its_log(full: Workspace, open_page: Open) -> None:
+    job = RunFolder.create(
+        full.jobs, {"kind": "import", "title": "Import scans", "args": {"options": {"dry_run": False}}}
+    )
+    job.log.write_text("the end of the log")
+    job.append(
+        "state", state="failed", reason="the disk is full", failure="disk", what_to_do="Make room, then import again."
+    )
+    text = said(open_page(full, "datasets", view="import", job=job.id))
+    assert "The disk is full" in text and "Make room, then import again." in text
+    assert "the end of the log" in text
 
 
 def test_the_catalog_answers_and_refuses_to_write(full: Workspace, open_page: Open) -> None:
@@ -208,7 +306,15 @@ def test_a_damaged_run_folder_is_a_row_not_a_fault(full: Workspace, open_page: O
 
 @pytest.mark.slow
 def test_ten_thousand_samples_and_two_hundred_runs_draw_one_page_of_them(ws: Workspace, open_page: Open) -> None:
-    fill(ws, "many", 10_000)
+    sample, annotations = add_sample(ws, 0)
+    ds = Dataset.create(ws, "many", [ClassDef(name="outer_border"), ClassDef(name="graphical_border")])
+    ids = [f"{n:016x}" for n in range(10_000)]
+    ds.put_samples(sample.model_copy(update={"id": i}) for i in ids)
+    ds.append(
+        put_entry(a.model_copy(update={"id": i, "sample": i}), who="maria", tool="test")
+        for i in ids
+        for a in annotations[:1]
+    )
     for _ in range(200):
         add_run(ws, "many@v1")
     text = said(open_page(ws, "datasets", dataset="many"))

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d, batched_nms, box_iou
+from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign, batched_nms, box_iou
 
 from trugrade_core.config import RunConfig, parse_config
 from trugrade_core.errors import TrainingError
-from trugrade_core.models import ModelSpec, get_architecture
+from trugrade_core.models import ModelSpec, get_architecture, parts
 from trugrade_core.models.base import Detector
 
 SIZE = 96
@@ -302,8 +302,6 @@ def test_norms_follow_the_weights(name: str, first: str, tmp_path: Path) -> None
 
 
 def test_frozen_statistics_give_what_the_original_gives() -> None:
-    from trugrade_core.models import parts
-
     body = parts.resnet50_body()
     for module in body.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -438,6 +436,26 @@ def test_mask_rcnn_equals_torchvision_after_nms() -> None:
     torch.testing.assert_close(scores[keep], result[0]["scores"], rtol=0, atol=1e-5)
     assert torch.equal(labels[keep], result[0]["labels"])
     torch.testing.assert_close(masks[keep], result[0]["masks"][:, 0], rtol=0, atol=1e-4)
+
+
+def test_static_pooling_is_torchvisions() -> None:
+    """Boxes that belong to every level, also at the canvas's edges, in several images."""
+    strides, size = (4, 8, 16, 32), 640
+    levels = [torch.randn(2, 3, size // s, size // s) for s in strides]
+    low, extent = torch.rand(200, 2) * 600, torch.rand(200, 2) * 640
+    boxes = torch.cat([low, (low + extent).clamp(max=size)], 1)
+    boxes[:4] = torch.tensor([[0, 0, 640, 640], [600, 600, 640, 640], [0, 0, 30, 30], [100, 0, 640, 200]])
+    named = {str(i): x for i, x in enumerate(levels)}
+    stock = MultiScaleRoIAlign(list(named), 7, 2)(named, [boxes[:120], boxes[120:]], [(size, size)] * 2)
+    image = torch.cat([torch.zeros(120, 1), torch.ones(80, 1)])
+    mine = parts.pool_static(levels, torch.cat([image, boxes], 1), 7, strides)
+    torch.testing.assert_close(mine, stock, atol=1e-4, rtol=1e-4)
+
+
+def test_boxes_turned_inside_out_are_pooled_without_harm() -> None:
+    levels = [torch.randn(1, 4, 12, 12), torch.randn(1, 4, 6, 6)]
+    rois = torch.tensor([[0.0, 50, 40, 20, 90], [0, 10, 10, 10, 10], [0, 0, 0, 96, 96]])
+    assert parts.pool_static(levels, rois, 7, (8, 16)).isfinite().all()
 
 
 def test_retinanet_equals_torchvision_after_nms() -> None:

@@ -117,6 +117,21 @@ def test_boxes_and_masks_are_ultralytics_own() -> None:
     assert torch.corrcoef(torch.stack([masks[0].flatten(), wanted.flatten()]))[0, 1] > 0.9
 
 
+def test_the_same_steps_give_the_same_bits() -> None:
+    """It trains in the lab's own loop, so it repeats and resumes as exactly as the other detectors."""
+    found = []
+    for _ in range(2):
+        torch.manual_seed(4)
+        model, (images, targets) = build(), batch()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        for _ in range(2):
+            optimizer.zero_grad()
+            sum(model.train()(images, targets).values()).backward()
+            optimizer.step()
+        found.append(model.state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
 def test_freezing() -> None:
     counts = []
     for mode in ("none", "partial", "full"):

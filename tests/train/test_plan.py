@@ -186,6 +186,6 @@ def test_flipping_a_leaf_changes_its_answer(key):
 
 
 def test_planning_imports_no_torch():
-    code = "import sys, trugrade_core.train.plan, trugrade_core.train.suggest; print('torch' in sys.modules)"
+    code = "import sys, trugrade_core.train.plan, trugrade_core.train.suggest, trugrade_core.train.estimate; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

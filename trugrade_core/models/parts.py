@@ -288,7 +288,8 @@ def pool_static(levels: list[Tensor], rois: Tensor, size: int, strides: Sequence
     rois (n, 5): image, x0, y0, x1, y1 within the canvas. The levels are laid side by side, each with its right and
     bottom edge drawn out by two cells (as far as a sample may reach), so that one roi_align serves all.
     """
-    area = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
+    wh = (rois[:, 3:] - rois[:, 1:3]).clamp(min=0)  # a doubtful box may come out of the side refiner inside out
+    area = (wh[:, 0] * wh[:, 1]).sqrt()
     low, high = math.log2(strides[0]), math.log2(strides[-1])
     level = (torch.floor(4 + torch.log2(area / 224) + 1e-6).clamp(min=low, max=high) - low).long()
     height = levels[0].shape[-2] + 2

@@ -8,7 +8,7 @@ from typing import Any
 from trugrade_core.config import RunConfig, get_key, leaves, load_mapping, parse_config
 from trugrade_core.data.store import Dataset, list_datasets
 from trugrade_core.data.versions import summary
-from trugrade_core.errors import TruGradeError, UsageError
+from trugrade_core.errors import TrainingError, TruGradeError, UsageError
 from trugrade_core.models import describe
 from trugrade_core.runs import RunFolder, list_ids
 from trugrade_core.tasks import TASKS
@@ -152,6 +152,8 @@ def compare(folders: list[RunFolder]) -> dict[str, Any]:
 
 def repro(folder: RunFolder) -> list[str]:
     """The lines that repeat a run on a fresh clone, as far as they are known."""
+    if folder.job()["kind"] != "train":
+        raise TrainingError("is no training; only trainings are repeated", where=folder.id)
     environment = read_json(folder.path / "environment.json")
     commit = environment.get("git_commit")
     lines = [f"git checkout {commit}" if commit else "# the code was not under git: no commit is known"]
