@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import look, overlay, state
+from app import charts, look, overlay, state
 from trugrade_core.errors import UsageError
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import Annotation, Prediction, Sample
@@ -150,3 +150,71 @@ def one(ws: Workspace, folder: RunFolder, split: str, sample_id: str) -> None:
         look.table(["class", "side", "error"], rows, key="judged-sides", right=(2,))
         for wrong in row["errors"]:
             st.caption(f"extra: {wrong['label']}, score {wrong['score']:.2f} ({wrong['type']})")
+
+
+# --- tables and charts --------------------------------------------------------------------------------------------
+
+
+def sides(found: dict[str, Any]) -> None:
+    """The error of each side of each class."""
+    rows = []
+    for label, sides in found["sides"].items():
+        for side, cell in sides.items():
+            mm = cell.get("mm") or {}
+            rows.append(
+                [
+                    look.clip(label),
+                    side,
+                    f"{look.number(mm.get('value'), 'mm')} <span class='tg-soft'>{look.interval(mm, 'mm')}</span>",
+                    look.number(cell.get("mm_p95"), "mm"),
+                    look.number(cell["px"]["value"], "px"),
+                    look.number(cell["bias_px"], "px"),
+                ]
+            )
+    look.table(
+        ["class", "side", "median error", "95th percentile", "median error", "bias (right or down positive)"],
+        rows,
+        key="evaluate-sides",
+        right=(3, 4, 5),
+    )
+
+
+def distribution(found: dict[str, Any]) -> None:
+    """How the worst side of each sample is spread."""
+    unit = "mm" if all(row["worst_mm"] is not None for row in found["samples"]) else "px"
+    values = [row[f"worst_{unit}"] for row in found["samples"] if not row["missed"]]
+    fig = charts.figure("Worst side of each sample", x=f"error, {unit}", y="samples")
+    fig.add_histogram(
+        x=values,
+        nbinsx=40,
+        marker_color=charts.PALETTE[0],
+        hovertemplate=f"%{{x}} {unit}: %{{y}} samples<extra></extra>",
+    )
+    fig.update_layout(hovermode="closest", bargap=0.05, showlegend=False)
+    charts.show(fig, key="evaluate-distribution", alt="distribution of the worst side error of each sample")
+    missed = sum(bool(row["missed"]) for row in found["samples"])
+    st.caption(f"{look.count(missed, 'sample')} with a missed object: not drawn here.")
+
+
+def every_figure(found: dict[str, Any]) -> None:
+    """Every metric with its interval, beside the constant box."""
+    rows = []
+    for name, cell in found["metrics"].items():
+        against = found["baseline"].get(name, {})
+        rows.append(
+            [
+                f'{escape(look.metric_words(name)[0])} <span class="tg-soft tg-mono">{name}</span>',
+                look.metric(name, cell["value"]),
+                look.metric_interval(name, cell),
+                str(cell.get("n_cards", "")),
+                look.metric(name, against.get("value")) if against else "no baseline",
+                escape(cell.get("reason") or ""),
+            ]
+        )
+    look.table(
+        ["", "value", "95 % interval", "cards", "constant box", "why not"], rows, key="evaluate-all", right=(1, 3, 4)
+    )
+    st.caption(
+        f"Intervals are bootstrapped by card. The constant box needs no model: the mean box of the training scans. "
+        f"{look.number(found['seconds_per_image'], 's')} an image."
+    )

@@ -63,7 +63,8 @@ def classify(e: BaseException, folder: RunFolder) -> tuple[str, str]:
         )
     if isinstance(e, MemoryError) or "out of memory" in str(e).lower() or "can't allocate memory" in str(e).lower():
         return "out of memory", "Lower the batch size or the image size, or switch memory_optimization on."
-    if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
+    full = isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or (isinstance(e, TruGradeError) and e.code == "training.disk"):
         return "disk", "Free some space, then resume."
     if isinstance(e, DatasetError | ImageError):
         return "data", "Mend the dataset, cut a new version and train again."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -30,6 +31,8 @@ def main() -> None:
             _start_demo(ws)
         if datasets and st.button("Train a model", type="primary", icon=":material/tune:"):
             state.go("train")
+    if job_id := st.query_params.get("job"):
+        jobcard.show(job_id, done=_result)
     _going_on()
     _datasets(datasets, folders)
     _lately(ws, folders)
@@ -54,8 +57,43 @@ def _welcome(ws: Workspace) -> None:
 
 
 def _start_demo(ws: Workspace) -> None:
-    demo.start_demo(ws, who=state.who())
-    st.rerun()
+    job = demo.start_demo(ws, who=state.who())
+    state.go("home", job=job.id)
+
+
+def _result(found: dict[str, Any], _args: dict[str, Any]) -> None:
+    """What a job came to; a demo's in words, any other's as it is."""
+    if "report" in found and "baseline" in found:
+        name = "side_error_mm"
+        side, against = found["metrics"].get(name) or {}, found["baseline"].get(name) or {}
+        passed = found["parity"]["passed"]
+        st.html(
+            look.facts(
+                [
+                    ("side error, median", look.metric(name, side.get("value")), look.metric_interval(name, side)),
+                    ("constant box", look.metric(name, against.get("value")), "needs no model"),
+                    ("artifact", "agrees" if passed else "does not agree", "with the trained model"),
+                    ("took", look.duration(found["seconds"]), ""),
+                ]
+            )
+        )
+        st.caption(f"Report: {found['report']}")
+        with st.container(horizontal=True):
+            if st.button("Look at the evaluation", type="primary", icon=":material/fact_check:"):
+                state.go("evaluate", run=found["run"], split="test", job="")
+            report = Path(found["report"])
+            if report.exists():
+                st.download_button(
+                    "Report",
+                    report.read_bytes(),
+                    report.name,
+                    "text/html",
+                    icon=":material/download:",
+                    on_click="ignore",
+                )
+        return
+    with st.expander("Result", icon=":material/data_object:"):
+        st.json(found)
 
 
 # --- what goes on -------------------------------------------------------------------------------------------------
@@ -81,15 +119,15 @@ def _live_row(ws: Workspace, folder: RunFolder, now: Status) -> list[str]:
     spark = charts.spark([v for v in curve["value"] if v is not None], color) if curve else ""
     job = state.job(folder)
     is_run = job.get("kind") == "train"
-    title = look.clip(job.get("title", folder.id))
+    title = look.clip(jobcard.title(folder))
     return [
         look.badge(now.state),
-        look.link("monitor", title, run=folder.id) if is_run else title,
+        look.link("monitor", title, run=folder.id) if is_run else look.link("home", title, job=folder.id),
         look.bar(share, text)
         if now.state == "running"
         else f'<span class="tg-soft">{escape(now.reason or "waiting")}</span>',
         spark,
-        look.link("monitor", "watch", run=folder.id) if is_run else "",
+        look.link("monitor", "watch", run=folder.id) if is_run else look.link("home", "watch", job=folder.id),
     ]
 
 
@@ -151,12 +189,13 @@ def _lately(ws: Workspace, folders: list[RunFolder]) -> None:
 
 def _ended_row(ws: Workspace, folder: RunFolder, now: Status) -> list[str]:
     job = state.job(folder)
-    title = look.clip(job.get("title", folder.id))
+    title = look.clip(jobcard.title(folder))
     when = f'<span class="tg-num" title="{folder.id}">{look.ago(now.t)}</span>'
     failed = f'<span class="tg-soft">{look.clip(now.reason)}</span>' if now.state != "finished" else ""
     if job.get("kind") != "train":
-        report = folder.results().get("report", "") if job.get("kind") == "demo" else ""
-        return [look.badge(now.state), title, failed, when, look.clip(str(report))]
+        word = "see why" if now.state in ("failed", "crashed") else "result"
+        opened = look.link("home", title, job=folder.id)
+        return [look.badge(now.state), opened, failed, when, look.link("home", word, job=folder.id)]
     row = state.run_row(folder)
     ended_well = now.state in ("finished", "stopped")
     following = ("evaluate", "evaluate") if ended_well else ("monitor", "see why")

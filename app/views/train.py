@@ -36,7 +36,10 @@ def main() -> None:
         return
     config, random_init = _configuration(ws, dataset, task, architecture)
     ready = _plan(ws, config, random_init) if config else False
-    if launch.button("Launch", type="primary", icon=":material/rocket_launch:", disabled=not ready, key="launch"):
+    told = None if ready else "Not while the configuration has mistakes or the plan refuses a key."
+    if launch.button(
+        "Launch", type="primary", icon=":material/rocket_launch:", disabled=not ready, key="launch", help=told
+    ):
         assert config is not None  # noqa: S101 (ready says so)
         with look.errors("starting the training"):
             folder = training.start(ws, config, random_init=random_init, who=state.who())

@@ -44,6 +44,9 @@ def train(
     set: Annotated[list[str] | None, typer.Option("--set", help="dotted.key=value. May be repeated.")] = None,
     random_init: RandomInit = False,
     plan_only: Annotated[bool, typer.Option("--plan-only", help="Say what would be done; start nothing.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="With --plan-only: probe time, memory and disk.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return at once; the run goes on.")] = False,
 ) -> None:
     """Train a model. Waits for the end; Ctrl-C leaves the run going."""
@@ -52,7 +55,7 @@ def train(
     ws = workspace()
     given = training.read_config(config, dataset=dataset, task=task, architecture=architecture, sets=set or [])
     if plan_only:
-        plan = training.plan(ws, given, random_init=random_init)
+        plan = (training.estimate if estimate else training.plan)(ws, given, random_init=random_init)
         say(plan.as_json(), lambda: _show_plan(plan.as_json()))
         return
     show_training(training.start(ws, given, random_init=random_init, who=who()), detach=detach)
@@ -68,7 +71,12 @@ def _show_plan(found: dict[str, Any]) -> None:
     line("used:")
     pairs((key, e["value"], "" if e["reason"] in ("default", "as written") else e["reason"])
           for key, e in found["plan"].items() if e["status"] == "used")  # fmt: skip
-    line(f"time, memory and disk: {found['estimate']['source']}")
+    reckoned = found["estimate"]
+    if reckoned["seconds"] is None:
+        line("time, memory and disk: probed at start, or now with --estimate")
+    else:
+        line(f"about {reckoned['seconds'] / 60:.3g} min, {reckoned['peak_memory_bytes'] / 1e9:.2g} GB of memory, "
+             f"{reckoned['disk_bytes'] / 1e6:.3g} MB of disk ({reckoned['source']})")  # fmt: skip
 
 
 def show_training(folder: RunFolder, *, detach: bool) -> None:

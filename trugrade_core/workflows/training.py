@@ -113,6 +113,17 @@ def plan(ws: Workspace, config: RunConfig, *, random_init: bool = False) -> RunP
     )
 
 
+def estimate(ws: Workspace, config: RunConfig, *, random_init: bool = False) -> RunPlan:
+    """The plan with its seconds, peak memory and disk, from a probe of a few steps and one validation batch.
+
+    Takes some ten seconds for a light model on a CPU. Raises ConfigError when the plan refuses a key.
+    """
+    from trugrade_core.train.estimate import estimate as probe
+
+    made = plan(ws, config, random_init=random_init)
+    return made.model_copy(update={"estimate": probe(made, ws.root)})
+
+
 # --- running -----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,192 @@
+"""From cards to a judged, exported model, through the functions that page and command line call, as real processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trugrade_core import DistributedTrainer, ModelExporter
+from trugrade_core.catalog.fold import publish
+from trugrade_core.catalog.query import run_sql
+from trugrade_core.config import RunConfig, parse_config
+from trugrade_core.data.versions import Version
+from trugrade_core.errors import ConfigError, ExportError, NotInThisVersion, TrainingError, TruGradeError
+from trugrade_core.jobs import follow, wait
+from trugrade_core.runs import RunFolder
+from trugrade_core.synth import synthesize
+from trugrade_core.workflows import datasets, evaluating, exporting, overview, training
+from trugrade_core.workspace import Workspace, read_json
+
+TASK = "border_detection.dual_class"
+
+
+def small(**keys: object) -> RunConfig:
+    """A real light model, as small and short as it goes."""
+    return parse_config(
+        {
+            "task": TASK,
+            "dataset": "cards",
+            "architecture_config": {"base_architecture": "mask_rcnn"},
+            "hyperparameters": {"optimization": {"batch_size": 2}, "training_process": {"epochs": 1}},
+            "data": {"image_size": 64},
+            "machine": {"threads": 1},
+            **keys,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Workspace:
+    ws = Workspace.open(tmp_path_factory.mktemp("lab") / "workspace")
+    synthesize(ws, "cards", count=12, seed=1, dpi=60)
+    datasets.split_dataset(ws, "cards", ratios=(0.5, 0.25, 0.25))
+    return ws
+
+
+@pytest.fixture(scope="module")
+def run(lab) -> RunFolder:
+    folder = training.start(lab, small(), who="ada")
+    status = wait(folder)
+    assert status.state == "finished", (status, folder.log.read_text())
+    return folder
+
+
+def test_a_run_folder_is_alone_enough(lab, run) -> None:
+    assert {"job.json", "config.yaml", "plan.json", "environment.json", "changes.patch", "events.jsonl",
+            "log.txt", "checkpoints"} <= {path.name for path in run.path.iterdir()}  # fmt: skip
+    assert overview.run_config(run).dataset == "cards@v1"
+    row = overview.run_row(run)
+    assert (row["state"], row["architecture"], row["main_metric_name"]) == (
+        "finished",
+        "mask_rcnn_efficientnet_lite0",
+        "side_error_mm",
+    )
+    found = training.outcome(run)
+    assert found["epochs"] == 1 and found["metrics"]["side_error_mm"] > 0
+    assert any("trugrade" in line and "--set machine.threads=1" in line for line in overview.repro(run))
+
+
+def test_it_is_judged_beside_the_constant_box(lab, run) -> None:
+    folder = evaluating.start_evaluation(lab, "latest", split="test")
+    assert wait(folder).state == "finished", folder.log.read_text()
+    found = evaluating.evaluation(lab, run.id, "test")
+    names = {"box_map", "box_ap50", "box_ap75", "mask_map", "mask_ap50", "mask_ap75", "f1", "side_error_px", "side_error_mm",
+             "side_error_mm_p95", "side_error_mm_shifted", "card_accuracy"}  # fmt: skip
+    assert names <= set(found["metrics"]) and names <= set(found["baseline"])
+    assert set(found["metrics"]["side_error_mm"]) >= {"value", "low", "high", "n_cards"}
+    assert found["metrics"]["side_error_mm"]["n_cards"] == 3
+    assert found["verdict"]["better"] is False, "one epoch at 64 px cannot beat the constant box"
+    with pytest.raises(TrainingError, match="has not been evaluated on val"):
+        evaluating.evaluation(lab, run.id, "val")
+
+
+def test_it_is_tried_out_on_images(lab, run, tmp_path) -> None:
+    version = Version.open(lab, "cards")
+    image = version.image_path(version.samples("test")[0])
+    found = evaluating.predict(lab, run.id, image, threshold=0.0, overlays=tmp_path)
+    (row,) = found["predictions"]
+    assert {"image", "seconds", "labels", "scores", "box"} <= set(row)
+    assert len(row["box"]) == len(row["scores"]) == len(row["labels"])
+    assert [p.suffix for p in tmp_path.iterdir()] == [".png"]
+    bad = tmp_path / "scan.png"
+    bad.write_text("not an image")
+    with pytest.raises(TruGradeError, match=r"not|image"):
+        evaluating.predict(lab, run.id, bad)
+
+
+def test_it_stands_in_the_catalog(lab, run) -> None:
+    publish(lab, wait=True)
+    (row,) = run_sql(lab, f"SELECT state, task FROM runs WHERE run_id = '{run.id}'").rows
+    assert tuple(row) == ("finished", TASK)
+    assert run_sql(lab, "SELECT count(*) FROM best_runs").rows[0][0] >= 1
+
+
+def test_formats_of_later_versions_write_nothing(lab, run) -> None:
+    exporter = ModelExporter(lab)
+    for format in ("tensorrt", "mobile", "quantized"):
+        with pytest.raises(NotInThisVersion):
+            exporter.export_model(run.id, format)
+    assert not lab.exports.exists() or not list(lab.exports.iterdir())
+
+
+def test_what_the_plan_refuses_is_not_started(lab) -> None:
+    before = len(overview.runs(lab))
+    with pytest.raises(ConfigError, match="coco"):
+        training.start(
+            lab,
+            small(architecture_config={"base_architecture": "mask_rcnn_resnet50_fpn", "pretrained_weights": "coco"}),
+        )
+    with pytest.raises(ConfigError, match=r"machine\.devices"):
+        training.start(lab, small(machine={"devices": 3, "accelerator": "cuda"}))
+    assert len(overview.runs(lab)) == before
+
+
+def test_ended_runs_are_neither_resumed_nor_asked(lab, run) -> None:
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        training.resume(lab, run.id)
+    with pytest.raises(TrainingError, match="cannot be asked to stop"):
+        training.control(lab, run.id, "stop")
+
+
+@pytest.mark.slow
+def test_it_is_exported_and_agrees_with_itself(lab, run) -> None:
+    folder = exporting.start_export(lab, run.id, "onnx", name="borders")
+    assert wait(folder).state == "finished", folder.log.read_text()
+    found = folder.results()
+    assert found["parity"]["passed"] and found["parity"]["compared"] == 3
+    manifest = found["manifest"]
+    assert manifest["run"] == run.id and manifest["dataset"] == "cards@v1" and manifest["classes"]
+    with pytest.raises(ExportError, match="exists already"):
+        exporting.start_export(lab, run.id, "onnx", name="borders")
+    version = Version.open(lab, "cards")
+    image = version.image_path(version.samples("test")[0])
+    theirs = evaluating.predict(lab, "borders", image, threshold=0.0)["predictions"][0]
+    ours = evaluating.predict(lab, run.id, image, threshold=0.0)["predictions"][0]
+    assert len(theirs["box"]) == len(ours["box"]) > 0
+
+
+@pytest.mark.slow
+def test_several_processes_train_one_model(lab) -> None:
+    trainer = DistributedTrainer(2, workspace=lab)
+    folder = trainer.train_distributed(
+        "mask_rcnn", "cards", task=TASK, machine__accelerator="cpu", machine__threads=1, data__image_size=64,
+        hyperparameters__optimization__batch_size=2, hyperparameters__training_process__epochs=1,
+    )  # fmt: skip
+    status = wait(folder)
+    assert status.state == "finished", (status, folder.log.read_text())
+    assert folder.job()["ranks"] == 2
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_where_it_was(lab) -> None:
+    config = small(hyperparameters={"optimization": {"batch_size": 2}, "training_process": {"epochs": 40}})
+    folder = training.start(lab, config)
+    for event in follow(folder):
+        if event["kind"] == "metrics":
+            training.control(lab, folder.id, "stop")
+            break
+    assert wait(folder).state == "stopped"
+    stopped_at = read_json(folder.checkpoints / "latest.json")["step"]
+    training.resume(lab, folder.id)
+    for event in follow(folder):
+        if event["kind"] == "metrics" and event["attempt"] == 2:
+            assert event["step"] == stopped_at + 1
+            training.control(lab, folder.id, "discard")
+            break
+    wait(folder)
+
+
+@pytest.mark.slow
+def test_the_demo_goes_from_cards_to_a_report(tmp_path) -> None:
+    from trugrade_core.workflows import demo
+
+    ws = Workspace.open(tmp_path / "demo")
+    folder = demo.start_demo(ws, minutes=0.3)
+    assert wait(folder).state == "finished", folder.log.read_text()
+    found = folder.results()
+    assert set(found) >= {"dataset", "run", "metrics", "baseline", "artifact", "parity", "report", "seconds"}
+    assert found["parity"]["passed"]
+    report = Path(found["report"]).read_text()
+    assert found["run"] in report and "constant box" in report.lower()
+    assert "http://" not in report.replace("http://www.w3.org", "") and "https://" not in report
