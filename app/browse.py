@@ -38,11 +38,9 @@ def grid(loaded: Loaded) -> None:
         tile = st.segmented_control(
             "Tiles",
             list(TILES),
-            key="tiles",
-            default="medium",
             required=True,
-            bind="query-params",
             label_visibility="collapsed",
+            **state.in_url("tiles", "medium", list(TILES)),
         )
         st.toggle("Outlines", value=True, key="browse-outlines")
     found = _filtered(loaded)
@@ -65,15 +63,23 @@ def grid(loaded: Loaded) -> None:
 def _filter_widgets(loaded: Loaded) -> None:
     """Bound to the URL, so that a link opens the same view."""
     st.text_input(
-        "Search", key="q", bind="query-params", placeholder="file, card or sample id", width=220, icon=":material/search:",
+        "Search",
+        placeholder="file, card or sample id",
+        width=220,
+        icon=":material/search:",
         label_visibility="collapsed",
-    )  # fmt: skip
-    active = sum(st.query_params.get(name, "any") != "any" for name in FILTERS[1:])
+        **state.in_url("q", ""),
+    )
+    active = sum(name in _asked() for name in FILTERS[1:])
+    options = (
+        ("status", ["any", *MARKS]),
+        ("split", ["any", "train", "val", "test", "none"]),
+        ("origin", ["any", "real", "synthetic"]),
+        ("class", ["any", *loaded.classes]),
+    )
     with st.popover(f"Filters · {active}" if active else "Filters", icon=":material/filter_list:"):
-        st.selectbox("Status", ["any", *MARKS], key="status", bind="query-params")
-        st.selectbox("Split", ["any", "train", "val", "test", "none"], key="split", bind="query-params")
-        st.selectbox("Origin", ["any", "real", "synthetic"], key="origin", bind="query-params")
-        st.selectbox("Class", ["any", *loaded.classes], key="class", bind="query-params")
+        for name, words in options:
+            st.selectbox(name.capitalize(), words, **state.in_url(name, "any", words))
 
 
 def _asked() -> dict[str, str]:
@@ -101,8 +107,8 @@ def _tile(loaded: Loaded, sample: Sample) -> str:
     drawn = loaded.annotations.get(sample.id, []) if st.session_state.get("browse-outlines", True) else []
     picture = overlay.thumb(sample, overlay.annotation_shapes(drawn, loaded.classes))
     name = overlay.name_of(sample)
-    mark = f'<span class="tg-icon" title="{sample.status}">{MARKS[sample.status]}</span>'
-    made = '<span class="tg-icon" title="synthetic">auto_awesome</span>' if sample.origin == "synthetic" else ""
+    mark = look.mark(MARKS[sample.status], sample.status)
+    made = look.mark("auto_awesome", "synthetic") if sample.origin == "synthetic" else ""
     caption = f'<div class="cap"><span title="{escape(name)}">{escape(name)}</span><span>{escape(sample.split or "")} {made}{mark}</span></div>'
     return look.link("datasets", picture + caption, css="tg-tile", dataset=loaded.name, sample=sample.id, **_asked())
 

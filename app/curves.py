@@ -36,8 +36,12 @@ def draw(
     key: str,
     corner: str,
     log: bool,
+    reference: float | None = None,
 ) -> None:
-    """One chart of the metrics `wanted`. A run keeps its colour; several metrics of one run differ by colour instead."""
+    """One chart of the metrics `wanted`. A run keeps its colour; several metrics of one run differ by colour instead.
+
+    `reference` is the constant box's value of the metric, drawn as a line to be better than.
+    """
     unit = look.metric_words(wanted[0])[1]
     fig = charts.figure(title, x="step", y=unit)
     several = len(found) > 1
@@ -64,6 +68,9 @@ def draw(
     )
     fig.update_xaxes(range=[0, last * 1.01])  # the same for every chart of the page
     fig.update_yaxes(type="log" if log else "linear")
+    if reference is not None:
+        words = f"constant box {look.metric(wanted[0], reference)}"
+        fig.add_hline(y=reference, line_dash="dot", line_width=1.2, line_color=charts.ink(), annotation_text=words)
     charts.show(fig, key=key, alt=f"{title} by step", corner=corner)
 
 

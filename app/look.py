@@ -92,6 +92,11 @@ def icon(name: str, word: str = "") -> str:
     return _icon(name) + (f" {escape(word)}" if word else "")
 
 
+def mark(name: str, word: str) -> str:
+    """An icon that stands for a word by itself; its tooltip and screen readers say the word."""
+    return f'<span class="tg-icon" role="img" aria-label="{escape(word)}" title="{escape(word)}">{name}</span>'
+
+
 def badge(word: str) -> str:
     """A state as word, icon and colour, as HTML."""
     return f'<span class="tg-state {word}">{_icon(STATES.get(word, "circle"))}{escape(word)}</span>'

@@ -8,7 +8,7 @@ from __future__ import annotations
 import getpass
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -56,6 +56,23 @@ def keep(**params: str) -> None:
             st.query_params[name] = value
         elif not value and name in st.query_params:
             del st.query_params[name]
+
+
+def in_url(name: str, default: str, options: Sequence[str] | None = None) -> dict[str, Any]:
+    """Arguments of a widget whose value lives in the URL; `default` (or a value that is no option) is left out of it."""
+    key = f"url:{name}"
+    if key not in st.session_state:
+        asked = st.query_params.get(name, default)
+        st.session_state[key] = asked if options is None or asked in options else default
+
+    def put() -> None:
+        value = st.session_state[key]
+        if value and value != default:
+            st.query_params[name] = value
+        elif name in st.query_params:
+            del st.query_params[name]
+
+    return {"key": key, "on_change": put}
 
 
 def go(page: str, **params: str) -> NoReturn:

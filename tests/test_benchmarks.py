@@ -150,7 +150,8 @@ def test_the_stock_numbers_reach_the_network() -> None:
     spec = ModelSpec(classes=("outer_border", "graphical_border"), image_size=128, variant=variant.id)
     model = row.builder()(spec, RunConfig(task="border_detection.dual_class", dataset="none"), None)
     images = torch.zeros(1, 3, 128, 128)
-    target = {"boxes": torch.tensor([[10.0, 10, 100, 120]]), "labels": torch.tensor([1])}
+    box = torch.tensor([[10.0, 10, 100, 120]])
+    target = {"boxes": box, "labels": torch.tensor([1]), "masks": torch.ones(1, 128, 128)}
     counted = []
     for _ in range(2):
         _, _, objectness, codes = model.dense(images)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from app import browse, import_form, jobcard, look, state
+from trugrade_core.data.formats import FORMATS
+from trugrade_core.runs import RunFolder
 from trugrade_core.workflows import datasets
 from trugrade_core.workflows import overview as engine
 from trugrade_core.workspace import Workspace
 
+LOOKED_AT = 200  # runs
+EXPORTS = [name for name, row in FORMATS.items() if row.write]
 VIEWS = {"browse": "Browse", "versions": "Versions and splits", "import": "Import"}
 
 
@@ -49,11 +54,12 @@ def _all(ws: Workspace) -> None:
             view="import",
         )
         return
+    newest = _newest_runs(ws)
     look.table(
-        ["dataset", "cards", "samples", "labelled", "synthetic", "newest version", "classes"],
-        [_row(row) for row in rows[:200]],
+        ["dataset", "cards", "samples", "labelled", "newest version", "last run", "classes"],
+        [_row(row, newest.get(row["name"])) for row in rows[:200]],
         key="datasets",
-        right=(1, 2, 4),
+        right=(1, 2),
     )
 
 
@@ -61,16 +67,35 @@ def _made(found: dict[str, Any], _args: dict[str, Any]) -> None:
     st.caption(f"{look.count(found.get('images', 0), 'new card')} in {found.get('dataset', '')}")
 
 
-def _row(row: dict[str, Any]) -> list[str]:
+def _newest_runs(ws: Workspace) -> dict[str, RunFolder]:
+    """{dataset: the newest of its runs}."""
+    found: dict[str, RunFolder] = {}
+    for folder in state.runs(ws)[:LOOKED_AT]:
+        found.setdefault(str(state.job(folder).get("dataset", "")).partition("@")[0], folder)
+    return found
+
+
+def _row(row: dict[str, Any], run: RunFolder | None) -> list[str]:
     return [
         look.link("datasets", look.clip(row["name"], 20), dataset=row["name"], sample="", view="browse"),
         f"{row['cards']:,}",
         f"{row['samples']:,}",
         look.labelled(row),
-        f"{row['synthetic']:,}",
         escape(row["version"] or "none yet"),
+        _last_run(run) if run else "none yet",
         look.clip(", ".join(row["classes"]) or "none yet", 14),
     ]
+
+
+def _last_run(run: RunFolder) -> str:
+    row = state.run_row(run)
+    said = (
+        look.badge(row["state"])
+        if row["main_metric"] is None
+        else look.metric(row["main_metric_name"], row["main_metric"])
+    )
+    words = look.metric_words(row["main_metric_name"])[0] if row["main_metric"] is not None else ""
+    return look.link("monitor", said, run=run.id, title=words)
 
 
 @st.dialog("Make synthetic cards")
@@ -169,10 +194,40 @@ def _versions(ws: Workspace, name: str) -> None:
         key="classes",
         right=(0, 3),
     )
+    _leave(ws, name, [v["version"] for v in found["versions"]])
     if found["conflicts"]:
         st.warning(
             f"{look.count(found['conflicts'], 'annotation')} changed by two people at once; the newest counts until one settles it."
         )
+
+
+def _leave(ws: Workspace, name: str, versions: list[str]) -> None:
+    """Exporting a version, and removing the dataset."""
+    with st.expander("Export a version as COCO, YOLO or Pascal VOC", icon=":material/output:"):
+        left, middle, right = st.columns([1, 1, 3], vertical_alignment="bottom")
+        version = left.selectbox("Version", versions, key="export-version")
+        kind = middle.selectbox("Format", EXPORTS, key="export-format")
+        out = right.text_input(
+            "New folder on the lab's machine", placeholder="/data/exports/cards-coco", key="export-folder"
+        )
+        if st.button("Export", icon=":material/output:", disabled=not (out and version)):
+            with look.errors("starting the export"):
+                job = datasets.start_export(ws, f"{name}@{version}", kind, Path(out).expanduser(), who=state.who())
+                state.keep(job=job.id)
+        if job_id := st.query_params.get("job"):
+            jobcard.show(job_id, done=_exported)
+    with st.popover("Remove this dataset", icon=":material/delete:"):
+        st.caption("Moves it to the workspace's trash, versions and all. Images stay where they are.")
+        if st.button("Move to the trash"):
+            with look.errors("removing the dataset"):
+                datasets.remove_dataset(ws, name)
+                state.go("datasets", dataset="", view="", sample="")
+
+
+def _exported(found: dict[str, Any], args: dict[str, Any]) -> None:
+    st.success(f"{look.count(found.get('images', 0), 'image')} in {args['out']}", icon=":material/check_circle:")
+    for what, n in found["left_out"].items():
+        st.caption(f"Left out, the format has no place for it: {what} ({n:,})")
 
 
 def _kept(name: str, made: dict[str, Any]) -> None:

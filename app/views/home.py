@@ -11,7 +11,7 @@ import streamlit as st
 
 from app import charts, jobcard, look, state
 from trugrade_core.runs import RunFolder, Status
-from trugrade_core.workflows import demo
+from trugrade_core.workflows import demo, doctor
 from trugrade_core.workspace import Workspace
 
 LATELY = 8
@@ -36,7 +36,7 @@ def main() -> None:
     _going_on()
     _datasets(datasets, folders)
     _lately(ws, folders)
-    _disk(ws)
+    _machine(ws)
 
 
 def _welcome(ws: Workspace) -> None:
@@ -53,7 +53,7 @@ def _welcome(ws: Workspace) -> None:
             _start_demo(ws)
         if st.button("Import images", icon=":material/upload:"):
             state.go("datasets", view="import")
-    _disk(ws)
+    _machine(ws)
 
 
 def _start_demo(ws: Workspace) -> None:
@@ -209,9 +209,27 @@ def _ended_row(ws: Workspace, folder: RunFolder, now: Status) -> list[str]:
     ]
 
 
-def _disk(ws: Workspace) -> None:
+def _machine(ws: Workspace) -> None:
     disk = shutil.disk_usage(ws.root)
-    st.caption(f"{look.size(disk.free)} free of {look.size(disk.total)} on the workspace's disk · {ws.root}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"{look.size(disk.free)} free of {look.size(disk.total)} on the workspace's disk · {ws.root}")
+        if st.button("What this machine can do", type="tertiary", icon=":material/stethoscope:"):
+            _doctor(ws)
+
+
+@st.dialog("What this machine can do", width="large")
+def _doctor(ws: Workspace) -> None:
+    signs = {"ok": "finished", "limited": "stopped", "missing": "failed"}
+    icons = {"ok": "check_circle", "limited": "info", "missing": "block"}
+    rows = [
+        [
+            f'<span class="tg-state {signs[row["state"]]}">{look.icon(icons[row["state"]], row["state"])}</span>',
+            escape(row["what"]),
+            f'{escape(row["detail"])}<div class="tg-soft tg-small">{escape(row["what_to_do"])}</div>',
+        ]
+        for row in doctor.examine(ws)
+    ]
+    look.table(["", "", ""], rows, key="doctor")
 
 
 main()

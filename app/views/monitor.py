@@ -206,7 +206,8 @@ def _curves(ws: Workspace, folder: RunFolder, corner: str) -> None:
     if not names:
         look.empty("No point yet", "The first step's losses will stand here.", icon="show_chart")
         return
-    main = f"val/{state.run_row(folder)['main_metric_name']}"
+    name = state.run_row(folder)["main_metric_name"] or ""
+    main, baseline = f"val/{name}", _baseline(folder, name)
     losses = [name for name in LOSSES if name in names]
     parts = [name for name in names if name.startswith("train/") and name not in losses]
     rest = [name for name in names if name not in (*losses, *parts, main, "lr") and not name.startswith("val/loss")]
@@ -222,7 +223,16 @@ def _curves(ws: Workspace, folder: RunFolder, corner: str) -> None:
     cells = st.columns(2, gap="medium")
     for n, (title, wanted) in enumerate((t, w) for t, w in sheets if set(w) & set(names)):
         with cells[n % 2]:
-            curves.draw(ws, found, wanted, title, key=f"curve-{wanted[0]}", corner=corner, log=log)
+            curves.draw(
+                ws,
+                found,
+                wanted,
+                title,
+                key=f"curve-{wanted[0]}",
+                corner=corner,
+                log=log,
+                reference=baseline if wanted == [main] else None,
+            )
 
 
 def _validation(folder: RunFolder) -> None:

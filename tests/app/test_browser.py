@@ -144,6 +144,20 @@ def test_a_link_opens_without_a_reload_and_the_address_is_the_state(url: str, pa
     page.wait_for_selector("text=3 of 70")
 
 
+def test_a_filter_is_kept_while_looking_at_its_samples(url: str, page: Any) -> None:
+    visit(page, f"{url}/datasets?dataset=cards")
+    search = page.get_by_role("textbox", name="Search")
+    search.fill("card-0001")
+    search.press("Enter")
+    page.wait_for_selector("text=10 samples of 70")
+    page.locator("a.tg-tile").nth(2).click()
+    page.wait_for_selector("text=3 of 10")
+    assert "q=card-0001" in page.url
+    page.get_by_role("button", name="All samples").click()
+    page.wait_for_selector("text=10 samples of 70")
+    assert "sample=" not in page.url
+
+
 def test_the_picture_zooms_to_its_own_pixels_with_a_scale_in_mm(url: str, page: Any) -> None:
     visit(page, f"{url}/datasets?dataset=cards")
     page.locator("a.tg-tile").first.click()

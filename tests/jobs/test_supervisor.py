@@ -11,7 +11,7 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from trugrade_core.jobs import launch, live_jobs, wait
+from trugrade_core.jobs import launch, wait
 from trugrade_core.runs import RunFolder
 from trugrade_core.workflows import datasets
 
@@ -74,13 +74,6 @@ def test_a_killed_supervisor_takes_its_child_along(long_job) -> None:
     os.kill(supervisor.pid, signal.SIGKILL)
     until(lambda: not psutil.pid_exists(child.pid) or child.status() == psutil.STATUS_ZOMBIE, "the child dies too")
     assert until(lambda: long_job.status().state == "crashed", "readers see it")
-    assert not [pair for pair in live_jobs(long_job_workspace(long_job))]
-
-
-def long_job_workspace(folder: RunFolder):
-    from trugrade_core.workspace import Workspace
-
-    return Workspace(folder.path.parent.parent)
 
 
 def test_stopping_ends_a_job_as_stopped(long_job) -> None:
@@ -88,8 +81,7 @@ def test_stopping_ends_a_job_as_stopped(long_job) -> None:
     assert wait(long_job).state == "stopped"
 
 
-def test_discarding_moves_the_folder_to_the_trash(long_job) -> None:
-    ws = long_job_workspace(long_job)
+def test_discarding_moves_the_folder_to_the_trash(ws, long_job) -> None:
     long_job.ask("discard")
     until(lambda: not long_job.path.exists(), "the folder is gone")
     (moved,) = ws.root.glob(f"trash/*/jobs/{long_job.id}")

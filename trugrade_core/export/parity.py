@@ -16,8 +16,11 @@ from trugrade_core.schema import Prediction, Predictor
 from trugrade_core.tasks.instances.metrics import found_objects, iou_matrix, judge, mask_iou_matrix, side_errors
 from trugrade_core.tasks.instances.metrics import true_objects as truth
 
-LIMITS = {"box_iou": 0.99, "score": 1e-3, "mask_iou": 0.99, "side_error_px": 0.1}
-"""Least overlap of boxes and masks, largest difference of a score and of the median side error."""
+LIMITS = {"box_iou": 0.99, "score": 1e-3, "mask_iou": 0.97, "side_error_px": 0.1}
+"""Least overlap of boxes and masks, largest difference of a score and of the median side error.
+
+Masks are given more room: where a probability is 0.5, its pixel may fall either way for a rounding, and a barely
+trained model has many of those."""
 
 
 def compare(reference: Predictor, candidate: Predictor, samples: Samples) -> dict[str, Any]:

@@ -14,8 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from trugrade_core.runs import LIVE, RunFolder, Status, list_ids
-from trugrade_core.workspace import Workspace
+from trugrade_core.runs import RunFolder, Status
 
 
 def launch(folder: RunFolder) -> None:
@@ -50,10 +49,3 @@ def wait(folder: RunFolder) -> Status:
     for _ in follow(folder):
         pass
     return folder.status()
-
-
-def live_jobs(ws: Workspace) -> list[tuple[RunFolder, Status]]:
-    """The runs and jobs that are queued or running, oldest first."""
-    folders = [RunFolder(path) for parent in (ws.runs, ws.jobs) for path in list_ids(parent)]
-    found = [(folder, folder.status()) for folder in folders]
-    return sorted([pair for pair in found if pair[1].state in LIVE], key=lambda pair: pair[0].id)
