@@ -71,10 +71,10 @@ def _form(ws: Workspace, dataset: str) -> None:
             st.caption("Choose images and a dataset.")
     if check or go:
         with look.errors("starting the import"):
-            source = _save(uploads) if uploads else Path(folder).expanduser()
-            job = datasets.start_import(
-                ws, source, str(name), options().model_copy(update={"dry_run": not go}), who=state.who()
-            )
+            source, cards = _save(uploads) if uploads else (Path(folder).expanduser(), None)
+            given = options()
+            given = given.model_copy(update={"dry_run": not go, "cards": given.cards or cards})
+            job = datasets.start_import(ws, source, str(name), given, who=state.who())
             state.keep(job=job.id)
 
 
@@ -103,10 +103,21 @@ def _options() -> Any:
         origin = right.segmented_control(
             "Origin", ["real", "synthetic"], default="real", required=True, key="import-origin"
         )
+        labels = left.text_input(
+            "Labels, when they lie elsewhere", key="import-labels", placeholder="a folder or file on the lab's machine"
+        )
+        cards = right.text_input(
+            "List of cards",
+            key="import-cards",
+            placeholder="a CSV on the lab's machine",
+            help="Columns file, card, design, session, side, origin, dpi. An uploaded file named cards.csv is taken as it.",
+        )
 
     def made() -> ImportOptions:
         return ImportOptions(
             format=kind,
+            labels=Path(labels).expanduser() if labels else None,
+            cards=Path(cards).expanduser() if cards else None,
             dpi=dpi,
             classes=tuple(word.strip() for word in classes.split(",") if word.strip()) or None,
             card_pattern=pattern or None,
@@ -125,18 +136,25 @@ def _pair(line: str) -> tuple[str, str]:
     return theirs.strip(), ours.strip()
 
 
-def _save(uploads: list[UploadedFile]) -> Path:
-    """Write what the browser sent into a fresh folder; of two files of one name the later gets a number."""
+def _save(uploads: list[UploadedFile]) -> tuple[Path, Path | None]:
+    """Write what the browser sent into a fresh folder: (what to import, the list of cards).
+
+    Of two files of one name the later gets a number.
+    """
     folder = Path(tempfile.mkdtemp(prefix="trugrade-upload-"))
+    cards = folder / "cards.csv"
+    source = folder / "files"
+    source.mkdir()
     for upload in uploads:
         name = PurePosixPath(upload.name.replace("\\", "/")).name or "unnamed"
-        path, n = folder / name, 1
+        path, n = source / name, 1
         while path.exists():
             n += 1
-            path = folder / f"{Path(name).stem} ({n}){Path(name).suffix}"
-        path.write_bytes(upload.getbuffer())
-    only = list(folder.iterdir())
-    return only[0] if len(only) == 1 and only[0].suffix.lower() in (".zip", ".json", ".csv") else folder
+            path = source / f"{Path(name).stem} ({n}){Path(name).suffix}"
+        (cards if name == cards.name else path).write_bytes(upload.getbuffer())
+    only = list(source.iterdir())
+    alone = len(only) == 1 and only[0].suffix.lower() in (".zip", ".json", ".csv")
+    return only[0] if alone else source, cards if cards.exists() else None
 
 
 def report(found: dict[str, Any], args: dict[str, Any]) -> None:

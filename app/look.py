@@ -44,6 +44,8 @@ _LINKS = Path(__file__).with_name("links.js").read_text()
 def frame() -> None:
     """The style sheet; call it before a page draws."""
     st.html(_CSS)
+    # Dialogs lie outside the element on which Streamlit sets the scheme.
+    st.html(f"<style>:root {{ color-scheme: {st.context.theme.type or 'light'} }}</style>")
 
 
 @contextlib.contextmanager

@@ -190,3 +190,9 @@ def test_the_demo_goes_from_cards_to_a_report(tmp_path) -> None:
     report = Path(found["report"]).read_text()
     assert found["run"] in report and "constant box" in report.lower()
     assert "http://" not in report.replace("http://www.w3.org", "") and "https://" not in report
+
+
+def test_a_batch_larger_than_the_validation_split_is_estimated(lab) -> None:
+    config = small(hyperparameters={"optimization": {"batch_size": 5}, "training_process": {"epochs": 2}})
+    found = training.estimate(lab, config).estimate
+    assert found["seconds"] > 0 and found["peak_memory_bytes"] > 1e8 and found["disk_bytes"] > 1e6

@@ -65,7 +65,7 @@ def measure(
     batch_size: int,
     steps: int,
     validations: int,
-    validate_one: Callable[[Batch], object],
+    validate_once: Callable[[], object],
     validation_batches: int,
 ) -> Estimate:
     """Estimate a run from a few steps and one validation batch. Leaves weights and random state as they were."""
@@ -74,7 +74,7 @@ def measure(
     if step_s < LONG_STEP_S:  # else a warm-up hardly matters, and two more would keep a person waiting
         step_s = min(_step(model, data, batch_size, plan, device) for _ in range(2))
     begun = time.perf_counter()
-    validate_one(first_batch(data, batch_size))
+    validate_once()
     validation_s = (time.perf_counter() - begun) * validation_batches
     accumulated = plan.config.hyperparameters.advanced_settings.gradient_accumulation_steps
     return Estimate(

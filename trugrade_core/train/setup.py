@@ -204,6 +204,8 @@ def _estimate(run: Run, train_data: CardImages) -> None:
     run.emit("note", text=f"{total / 1e6:.1f} million parameters, {trained / 1e6:.1f} million of them train")
     if run.fabric.is_global_zero:
         process = run.plan.config.hyperparameters.training_process
+        batch = probe.first_batch(run.val_data, min(run.batch_size, len(run.val_data)))
+        loss, device = run.plan.config.loss_config, run.fabric.device
         found = probe.measure(
             run.net.train(),
             train_data,
@@ -211,9 +213,7 @@ def _estimate(run: Run, train_data: CardImages) -> None:
             run.batch_size,
             run.steps,
             -(-process.epochs // process.validation_frequency),
-            lambda batch: validate(
-                run.net, [batch], run.val_data, run.task, run.plan.config.loss_config, run.fabric.device
-            ),
+            lambda: validate(run.net, [batch], run.val_data, run.task, loss, device),
             len(run.val_loader),
         )
         write_json(run.folder.path / "estimate.json", found)
