@@ -6,8 +6,10 @@ import csv
 import io
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import plotly
 import plotly.graph_objects as go
 import streamlit as st
 
@@ -28,6 +30,8 @@ PALETTE = (
 )
 """Neighbours differ in hue and lightness, and each has 3:1 against both backgrounds."""
 MOST_POINTS = 2000
+LIBRARY = f"/lab/plotly.js?v={plotly.__version__}"
+_CHART = Path(__file__).with_name("chart.js").read_text()
 _CONFIG = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
@@ -84,7 +88,6 @@ def figure(title: str, *, x: str, y: str, height: int = 280) -> go.Figure:
         hovermode="x unified",
         hoverlabel={"bgcolor": "#1e252a" if dark else "#ffffff", "bordercolor": grid, "font_size": 12},
         legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
-        showlegend=True,
         colorway=PALETTE,
         uirevision="keep",  # zoom survives a refresh
     )
@@ -120,9 +123,15 @@ def line(
 
 def show(fig: go.Figure, *, key: str, alt: str, corner: str = "") -> None:
     """Draw a chart. `corner` stands beside its title: live, stale since, finished."""
+    if fig.layout.showlegend is None:
+        fig.update_layout(showlegend=len(fig.data) > 1)
     if corner:
         fig.update_layout(title_text=f"{fig.layout.title.text}  <span style='font-size:11px'>{corner}</span>")
-    st.plotly_chart(fig, theme=None, key=key, config=_CONFIG, alt=alt)
+    # st.plotly_chart makes a new chart whenever a point is new: it would flicker and lose its zoom.
+    component = st.components.v2.component(
+        "tg_chart", html='<div class="tg-chart" role="img"></div>', js=_CHART, isolate_styles=False
+    )
+    component(key=key, data={"spec": fig.to_json(), "config": _CONFIG, "alt": alt, "library": LIBRARY})
 
 
 def download(rows: Mapping[str, Sequence[Any]], *, name: str, label: str = "CSV") -> None:

@@ -55,7 +55,7 @@ def draw(
             charts.line(
                 fig,
                 curves[name]["step"],
-                curves[name]["value"],
+                [None if v is None else v * look.factor(name) for v in curves[name]["value"]],
                 name=f"{run_id[-4:]} {words}" if several else words,
                 color=color,
                 unit=unit,
@@ -63,14 +63,17 @@ def draw(
                 marks=name.startswith("val/"),
             )
             used.append(color)
-    last = max(
-        (curve["step"][-1] for curves in found.values() for curve in curves.values() if curve["step"]), default=1
-    )
-    fig.update_xaxes(range=[0, last * 1.01])  # the same for every chart of the page
+    fig.update_xaxes(rangemode="tozero")
     fig.update_yaxes(type="log" if log else "linear")
     if reference is not None:
         words = f"constant box {look.metric(wanted[0], reference)}"
-        fig.add_hline(y=reference, line_dash="dot", line_width=1.2, line_color=charts.ink(), annotation_text=words)
+        fig.add_hline(
+            y=reference * look.factor(wanted[0]),
+            line_dash="dot",
+            line_width=1.2,
+            line_color=charts.ink(),
+            annotation_text=words,
+        )
     charts.show(fig, key=key, alt=f"{title} by step", corner=corner)
 
 

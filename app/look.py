@@ -231,14 +231,15 @@ def interval(found: dict[str, Any], unit: str = "", factor: float = 1) -> str:
 
 def metric(name: str, value: float | None) -> str:
     """A metric's value in the unit that people read it in."""
-    return number(None if value is None else value * _factor(name), metric_words(name)[1])
+    return number(None if value is None else value * factor(name), metric_words(name)[1])
 
 
 def metric_interval(name: str, found: dict[str, Any]) -> str:
-    return interval(found, metric_words(name)[1], _factor(name))
+    return interval(found, metric_words(name)[1], factor(name))
 
 
-def _factor(name: str) -> float:
+def factor(name: str) -> float:
+    """What a metric's stored value is multiplied by before people read it: shares become percent."""
     return 100 if metric_words(name)[1] == "%" else 1
 
 
@@ -265,6 +266,13 @@ def metric_words(name: str) -> tuple[str, str]:
     split, _, bare = name.rpartition("/")
     words, unit = METRICS.get(bare, (bare.replace("_", " "), ""))
     return (f"{split} {words}" if split else words), unit
+
+
+def chart_title(name: str) -> str:
+    """A metric's words as a heading, its unit behind: `Side error, median, mm`."""
+    words, unit = metric_words(name)
+    words = words.removeprefix("val ")
+    return f"{words[:1].upper()}{words[1:]}" + (f", {unit}" if unit else "")
 
 
 def count(n: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 /lab/image/{sha}      what a browser can show: a rendition where it cannot show the bytes (TIFF, 16 bit, CMYK), else the bytes
 /lab/original/{sha}   the bytes exactly as they were given
 /lab/thumb/{sha}      a small picture
+/lab/plotly.js        the chart library, from the installed package
 /lab/tb/…             TensorBoard, once a page has started it
 
 A path never comes from the URL: a digest is looked up in the workspace's store. Pictures never change under their digest,
@@ -15,6 +16,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -67,6 +69,13 @@ def thumb(request: Request) -> Response:
         return FileResponse(images.thumbnail(ws, sha), headers=FOR_GOOD)
     except TruGradeError as e:
         return Response(str(e), 422, media_type="text/plain")
+
+
+def chart_library(_request: Request) -> Response:
+    import plotly
+
+    path = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    return FileResponse(path, headers=FOR_GOOD, media_type="text/javascript")
 
 
 def _missing(request: Request) -> Response:
@@ -123,6 +132,7 @@ ROUTES = [
     Route("/lab/image/{sha}", image),
     Route("/lab/original/{sha}", original),
     Route("/lab/thumb/{sha}", thumb),
+    Route("/lab/plotly.js", chart_library),
     Route("/lab/tb", tensorboard),
     # TensorBoard's page asks for time series by POST; nothing of it writes.
     Route("/lab/tb/{rest:path}", tensorboard, methods=["GET", "POST"]),

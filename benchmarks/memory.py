@@ -2,8 +2,8 @@
 pass.
 
 Each side is a process of its own that runs `fit` on mask_rcnn_resnet50_fpn, at a size where activations outweigh
-weights and optimizer, and says the most memory it ever held (`ru_maxrss`). The note has what it costs in time, by the
-median step.
+weights and optimizer, and says the most memory it ever held (`ru_maxrss`). The note has what it costs in time: the CPU
+seconds of the steps after the first, since the two cannot take turns.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from trugrade_core.synth import synthesize
 from trugrade_core.workflows import training
 from trugrade_core.workspace import Workspace
 
-SIZE, BATCH, CARDS = 512, 4, 12
+SIZE, BATCH, CARDS = 512, 4, 24
 
 
 def bench(scratch: Path, quick: bool) -> list[Row]:
@@ -36,7 +36,7 @@ def bench(scratch: Path, quick: bool) -> list[Row]:
     size, batch = (64, 1) if quick else (SIZE, BATCH)
     found = {saving: _child(ws, {"saving": saving, "size": size, "batch": batch}) for saving in (False, True)}
     gb = {saving: side["peak_bytes"] / 1e9 for saving, side in found.items()}
-    slower = found[True]["step_s"] / found[False]["step_s"]
+    slower = found[True]["step_cpu_s"] / found[False]["step_cpu_s"]
     return [
         Row(
             name="peak memory, memory_optimization",
@@ -44,13 +44,13 @@ def bench(scratch: Path, quick: bool) -> list[Row]:
             unit="GB",
             compared_with=f"without: {gb[False]:.2f} GB",
             ratio=gb[False] / gb[True],
-            note=f"mask_rcnn_resnet50_fpn, {batch} images of {size} px; a step takes {slower:.2f} times as long",
+            note=f"mask_rcnn_resnet50_fpn, {batch} images of {size} px; a step takes {slower:.2f} times the CPU time",
         )
     ]
 
 
 def _child(ws: Workspace, spec: dict[str, Any]) -> dict[str, float]:
-    """`{"peak_bytes", "step_s"}` of one training."""
+    """`{"peak_bytes", "step_cpu_s"}` of one training."""
     command = [sys.executable, "-m", "benchmarks.memory", str(ws.root), json.dumps(spec)]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "MALLOC_ARENA_MAX": "2"}
@@ -78,15 +78,15 @@ def main() -> None:
     })  # fmt: skip
     plan = training.plan(ws, config, random_init=True)
     plan.check()
-    step_s: list[float] = []
+    at_step: list[float] = []
 
     def emit(kind: str, **fields: Any) -> None:
         if kind == "metrics" and "batch" in fields:
-            step_s.append(fields["values"]["time/step_s"])
+            at_step.append(time.process_time())
 
     fit(plan, Version.open(ws, config.dataset), RunFolder.create(ws.runs, {"kind": "train"}), emit, list)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"peak_bytes": peak, "step_s": statistics.median(step_s)}))
+    print(json.dumps({"peak_bytes": peak, "step_cpu_s": (at_step[-1] - at_step[0]) / (len(at_step) - 1)}))
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def _write(folder: Path, index: int, dpi: int) -> tuple[dict[str, Any], list[dic
     return {"id": index + 1, "file_name": name, "width": width, "height": height}, shapes
 
 
-def imported(ws: Workspace, folder: Path, ratios: tuple[float, float, float] = (0.65, 0.25, 0.1)) -> Version:
+def imported(ws: Workspace, folder: Path, ratios: tuple[float, float, float] = (0.5, 0.2, 0.3)) -> Version:
     """The scans as a dataset version `cards@v1`."""
     report = import_dataset(ws, folder, "cards", ImportOptions(origin="synthetic"))
     assert not report.skipped, report.skipped

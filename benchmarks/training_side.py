@@ -23,14 +23,13 @@ class Turns:
     """Says how long the epoch took, and waits for the next turn."""
 
     def __init__(self) -> None:
-        self.begun: float | None = None
+        self.begun = self.cpu = 0.0
 
     def __call__(self) -> None:
-        now = time.perf_counter()
-        self.say(seconds=None if self.begun is None else now - self.begun)
+        self.say(seconds=time.perf_counter() - self.begun, cpu_s=time.process_time() - self.cpu)
         if not sys.stdin.readline():
             sys.exit("the bench is gone")
-        self.begun = time.perf_counter()
+        self.begun, self.cpu = time.perf_counter(), time.process_time()
 
     def say(self, **words: Any) -> None:
         print("@" + json.dumps(words), flush=True)

@@ -116,6 +116,19 @@ def test_the_full_dump_reads_back_equal() -> None:
     assert isinstance(again, RunConfig)
 
 
+def test_a_word_that_looks_like_a_number_stays_a_word(tmp_path) -> None:
+    path = tmp_path / "config.yaml"
+    config = parse_config(MINIMAL | {"experiment": "1e3", "hyperparameters": {"optimization": {"learning_rate": 1e-5}}})
+    path.write_text(dump_yaml(config, only_given=True))
+    assert parse_config(load_mapping(path)) == config
+
+
+def test_a_misspelt_key_that_begins_like_a_type_is_named() -> None:
+    with pytest.raises(ConfigError) as e:
+        parse_config(MINIMAL | {"hyperparameters": {"advanced_settings": {"strategy": "ddp"}}})
+    assert [p["key"] for p in e.value.problems] == ["hyperparameters.advanced_settings.strategy"]
+
+
 def test_set_through_a_value_is_refused() -> None:
     with pytest.raises(UsageError, match="holds a value"):
         set_key({"seed": 1}, "seed.x", 2)

@@ -95,6 +95,15 @@ def test_control_is_read_once(folder) -> None:
     assert folder.asked(offset)[1] == ["stop"]
 
 
+def test_an_attempt_reads_what_it_was_asked_and_no_torn_line(folder) -> None:
+    folder.ask("stop")
+    with (folder.path / "control.jsonl").open("ab") as f:
+        f.write(b'{"command": "sa')
+    folder.append("resumed", from_step=0)
+    folder.ask("save")
+    assert folder.asked(0, attempt=folder.attempt())[1] == ["save"]
+
+
 def test_finding_by_prefix_and_latest(ws, folder) -> None:
     assert RunFolder.find(ws, folder.id).path == folder.path
     assert RunFolder.find(ws, "latest").path == folder.path

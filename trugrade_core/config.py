@@ -198,6 +198,13 @@ for _rules in _Loader.yaml_implicit_resolvers.values():
     _rules.sort(key=lambda pair: pair[0] != "tag:yaml.org,2002:int")
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would not read back as text: an experiment named `1e3` is one."""
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
 def parse_value(text: str) -> Any:
     """A value as YAML reads it: `8e-4`, `true`, `[a, b]`, `none` (a word), `null`."""
     try:
@@ -264,7 +271,7 @@ def _problem(error: Any) -> dict[str, str]:
 
 
 def _is_union_tag(part: str) -> bool:
-    return part.startswith(("literal[", "constrained-", "int", "float", "str", "tuple["))
+    return part in ("int", "float", "str") or part.startswith(("literal[", "constrained-", "tuple["))
 
 
 def _merge_unions(problems: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -333,4 +340,4 @@ def allows_auto(field: FieldInfo) -> bool:
 
 def dump_yaml(config: BaseModel, *, only_given: bool = False) -> str:
     values = config.model_dump(mode="json", exclude_unset=only_given)
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -19,6 +19,7 @@ ever gain fields; the meaning of one never changes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -227,6 +228,8 @@ class RunFolder:
     def status(self) -> Status:
         """The last state written; a live one whose supervisor is gone reads `crashed`."""
         last = self.last("state")
+        if not self.path.exists():
+            return Status("discarded", "its folder lies in the workspace's trash, or was removed")
         if not last:
             return Status("crashed", "the run folder has no readable events")
         found = Status(
@@ -236,8 +239,13 @@ class RunFolder:
             return found
         if found.state == "queued" and time.time() - found.t < GRACE_S:
             return found
-        return Status("crashed", f"the process ended while {found.state}{self._log_end()}", "killed",
-                      "Resume it: trugrade run resume " + self.id, found.t)  # fmt: skip
+        reason = f"the process ended while {found.state}{self._log_end()}"
+        return Status("crashed", reason, "killed", self.way_on(), found.t)
+
+    def way_on(self) -> str:
+        """What to do about a job that was cut short: only trainings can be resumed."""
+        training = self.path.parent.name == "runs"
+        return f"Resume it: trugrade run resume {self.id}" if training else "Start it again."
 
     def _log_end(self) -> str:
         try:
@@ -259,8 +267,8 @@ class RunFolder:
         line = json.dumps({"command": command, "t": time.time(), "who": who, "attempt": self.attempt()})
         append_lines(self.path / "control.jsonl", [line.encode()], sync=True)
 
-    def asked(self, since: int = 0) -> tuple[int, list[Command]]:
-        """(new offset, commands written after byte `since`)."""
+    def asked(self, since: int = 0, *, attempt: int = 1) -> tuple[int, list[Command]]:
+        """(new offset, commands written after byte `since`). What attempts before `attempt` were asked is over."""
         path = self.path / "control.jsonl"
         try:
             size = path.stat().st_size
@@ -272,7 +280,13 @@ class RunFolder:
             f.seek(since)
             data = f.read()
         end = data.rfind(b"\n") + 1
-        return since + end, [json.loads(line)["command"] for line in data[:end].splitlines() if line.strip()]
+        found: list[Command] = []
+        for line in data[:end].splitlines():
+            with contextlib.suppress(ValueError):  # a line torn by a kill stands alone
+                entry = json.loads(line)
+                if entry.get("attempt", 1) >= attempt:
+                    found.append(entry["command"])
+        return since + end, found
 
 
 ID_RULE = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")

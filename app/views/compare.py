@@ -166,9 +166,7 @@ def _curves(ws: Workspace, chosen: list[RunFolder]) -> None:
     cells = st.columns(2, gap="medium")
     for n, name in enumerate(wanted):
         with cells[n % 2]:
-            curves.draw(
-                ws, found, [name], look.metric_words(name)[0].capitalize(), key=f"compare-{name}", corner="", log=log
-            )
+            curves.draw(ws, found, [name], look.chart_title(name), key=f"compare-{name}", corner="", log=log)
 
 
 def _differences(ws: Workspace, found: dict[str, Any]) -> None:

@@ -213,10 +213,10 @@ def _curves(ws: Workspace, folder: RunFolder, corner: str) -> None:
     rest = [name for name in names if name not in (*losses, *parts, main, "lr") and not name.startswith("val/loss")]
     sheets: list[tuple[str, list[str]]] = [
         ("Loss", losses),
-        (look.metric_words(main)[0].removeprefix("val ").capitalize(), [main]),
+        (look.chart_title(main), [main]),
     ]
     sheets += [("Learning rate", ["lr"]), ("Loss components, training", parts)]
-    sheets += [(look.metric_words(name)[0].removeprefix("val ").capitalize(), [name]) for name in rest]
+    sheets += [(look.chart_title(name), [name]) for name in rest]
     with st.container(horizontal=True, vertical_alignment="center"):
         log = st.toggle("Log axis", key="monitor-log")
         charts.download(curves.rows(found), name=f"{folder.id}-curves", label="All points as CSV")

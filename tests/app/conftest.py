@@ -138,7 +138,11 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
 def said(at: AppTest) -> str:
     """Everything that a page shows as text or HTML, style sheet left out."""
     bodies = [element.proto.body for element in at.get("html") if "<style>" not in element.proto.body]
-    linked = [str(json.loads(element.proto.json)) for element in at.get("bidi_component")]
+    linked = [
+        str(json.loads(element.proto.json))
+        for element in at.get("bidi_component")
+        if element.proto.component_name != "tg_chart"
+    ]
     plain = [
         e.value
         for kind in (at.caption, at.markdown, at.subheader, at.success, at.warning, at.info, at.code)
@@ -178,3 +182,9 @@ def judged(full: Workspace) -> Workspace:
         if RunFolder(path).status().state != "failed":
             evaluate(NearlyRight(version.annotations()), version, "test", path / "evaluation" / "test")
     return full
+
+
+def charts(at: AppTest) -> list[str]:
+    """What each chart of the page is of."""
+    found = [element.proto for element in at.get("bidi_component")]
+    return [json.loads(proto.json)["alt"] for proto in found if proto.component_name == "tg_chart"]

@@ -20,7 +20,7 @@ import pytest
 from app.Home import SECTIONS
 from tests.app.conftest import HOME, add_run, card, fill
 from trugrade_core.data.versions import split
-from trugrade_core.workspace import Workspace
+from trugrade_core.workspace import Workspace, locked
 
 pytestmark = pytest.mark.browser
 PAGES = [name for rows in SECTIONS.values() for name, _, _ in rows]
@@ -31,9 +31,14 @@ START_S = 90.0
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ws_served(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace.open(tmp_path_factory.mktemp("served") / "workspace")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, ws_served: Workspace) -> Iterator[str]:
     """The app, started by hand from another folder, on a free port."""
-    ws = Workspace.open(tmp_path_factory.mktemp("served") / "workspace")
+    ws = ws_served
     split(fill(ws, "cards", 70), (0.6, 0.2, 0.2), 0)
     add_run(ws, "cards@v1")
     add_run(ws, "cards@v1", state="failed", reason="the loss became non-finite at step 9")
@@ -137,7 +142,7 @@ def test_a_link_opens_without_a_reload_and_the_address_is_the_state(url: str, pa
     page.locator("a.tg-tile").nth(1).click()
     page.wait_for_selector("text=What is drawn")
     assert page.evaluate("() => window.still") is True
-    assert "sample=" in page.url
+    page.wait_for_function("() => location.search.includes('sample=')")
     visit(page, page.url)  # a colleague opens the link
     page.wait_for_selector("text=What is drawn")
     page.get_by_role("button", name="Next").click()
@@ -152,10 +157,10 @@ def test_a_filter_is_kept_while_looking_at_its_samples(url: str, page: Any) -> N
     page.wait_for_selector("text=10 samples of 70")
     page.locator("a.tg-tile").nth(2).click()
     page.wait_for_selector("text=3 of 10")
-    assert "q=card-0001" in page.url
+    page.wait_for_function("() => location.search.includes('q=card-0001')")
     page.get_by_role("button", name="All samples").click()
     page.wait_for_selector("text=10 samples of 70")
-    assert "sample=" not in page.url
+    page.wait_for_function("() => !location.search.includes('sample=')")
 
 
 def test_the_picture_zooms_to_its_own_pixels_with_a_scale_in_mm(url: str, page: Any) -> None:
@@ -174,6 +179,27 @@ def test_the_picture_zooms_to_its_own_pixels_with_a_scale_in_mm(url: str, page: 
     assert pixel == pytest.approx(1, abs=1e-3)
     page.locator("button.outlines").click()
     assert page.locator("button.outlines").get_attribute("aria-pressed") == "false"
+
+
+def test_a_live_chart_grows_in_place_and_keeps_its_zoom(url: str, ws_served: Workspace, page: Any) -> None:
+    run = add_run(ws_served, "cards@v1", state="running")
+    with locked(run.path / ".lock"):
+        visit(page, f"{url}/monitor?run={run.id}")
+        page.wait_for_selector(".tg-chart .main-svg")
+        area = page.locator(".tg-chart .nsewdrag").first.bounding_box()
+        page.mouse.move(area["x"] + area["width"] * 0.2, area["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(area["x"] + area["width"] * 0.6, area["y"] + 100, steps=5)
+        page.mouse.up()
+        page.wait_for_function("() => document.querySelector('.tg-chart').layout.xaxis.range[0] > 0.5")
+        zoomed = page.evaluate("() => document.querySelector('.tg-chart').layout.xaxis.range")
+        page.evaluate("() => { document.querySelector('.tg-chart').still = true }")
+        run.append("metrics", step=9, epoch=3, batch=1, values={"train/loss": 0.1}, attempt=1)
+        page.wait_for_function("() => document.querySelector('.tg-chart').data[0].x.includes(9)")
+        kept = page.evaluate(
+            "() => { const c = document.querySelector('.tg-chart'); return [c.still, c.layout.xaxis.range] }"
+        )
+        assert kept == [True, zoomed]
 
 
 def test_images_are_uploaded_checked_and_imported(url: str, page: Any, tmp_path: Path) -> None:

@@ -85,6 +85,12 @@ def test_pictures_are_only_read(client: TestClient, ws: Workspace, method: str) 
     assert client.request(method, f"/lab/image/{sample.main.sha256}").status_code == 405
 
 
+def test_the_chart_library_comes_from_this_machine(client: TestClient) -> None:
+    answer = client.get("/lab/plotly.js")
+    assert answer.status_code == 200
+    assert "plotly.js v" in answer.text[:300]
+
+
 def test_tensorboard_that_does_not_run_says_so(client: TestClient) -> None:
     answer = client.get("/lab/tb", follow_redirects=True)
     assert answer.status_code == 503

@@ -122,6 +122,20 @@ def test_what_is_held_out_stays_held_out_when_data_comes(
         assert manifest.splits["train"]["cards"] == 28 and len(after) == 40
 
 
+def test_the_same_shares_are_the_same_however_often_they_were_summed(
+    ds: Dataset, yolo: Callable[..., Path], tmp_path: Path, bring: Import
+) -> None:
+    shares = (0.7, 0.2, 0.1)  # divided by their sum twice, these differ in the last bit
+    split(ds, shares)
+    before = {s.card: s.split for s in ds.samples().values()}
+    (tmp_path / "more").mkdir()
+    bring(yolo({f"i{n}": BOX for n in range(40)}, tmp_path / "more" / "set"))
+    snapshot(ds)
+    split(ds, shares)
+    after = {s.card: s.split for s in ds.samples().values()}
+    assert {card: after[card] for card in before} == before
+
+
 def test_given_splits_are_kept_and_one_card_is_on_one_side(ws: Workspace, ds: Dataset) -> None:
     a, b, *_ = ds.samples().values()
     ds.put_samples(

@@ -118,9 +118,19 @@ def test_a_job_stopped_in_line_never_starts(ws, long_job) -> None:
     second.queue()
     launch(second)
     until(lambda: "waits for cpu" in second.status().reason, "the second waits")
+    second.ask("save")  # of nothing yet: it stays in line
+    time.sleep(1)
+    assert second.status().state == "queued"
     second.ask("stop")
     assert wait(second).state == "stopped"
     assert not [e for e in second.events() if e["kind"] == "state" and e["state"] == "running"]
+    third = RunFolder.create(
+        ws.jobs, {"kind": "synth", "args": {"dataset": "c", "count": 1, "dpi": 60}, "device": "cpu"}
+    )
+    third.queue()
+    third.ask("discard")
+    launch(third)
+    until(lambda: not third.path.exists(), "one that is discarded in line lies in the trash")
     first.ask("stop")
     assert wait(first).state == "stopped"
 

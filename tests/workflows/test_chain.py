@@ -110,6 +110,18 @@ def test_formats_of_later_versions_write_nothing(lab, run) -> None:
     assert not lab.exports.exists() or not list(lab.exports.iterdir())
 
 
+def test_a_weight_file_is_kept_by_its_full_path(lab, run, monkeypatch) -> None:
+    """The worker runs in a folder of its own, where `best.pt` would be no file."""
+    monkeypatch.chdir(run.checkpoints)
+    monkeypatch.setattr(training, "launch", lambda folder: None)
+    folder = training.start(
+        lab, small(architecture_config={"base_architecture": "mask_rcnn", "pretrained_weights": "best.pt"})
+    )
+    found = overview.run_config(folder).architecture_config.pretrained_weights
+    assert Path(found) == (run.checkpoints / "best.pt").resolve()
+    lab.to_trash(folder.path)
+
+
 def test_what_the_plan_refuses_is_not_started(lab) -> None:
     before = len(overview.runs(lab))
     with pytest.raises(ConfigError, match="coco"):

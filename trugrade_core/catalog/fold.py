@@ -231,6 +231,9 @@ def _read(source: Source, news: News) -> None:
     except (Damaged, OSError) as e:
         news.problem(source.path, str(e))
         return
+    except (AttributeError, TypeError, ValueError) as e:  # JSON of another shape: it costs itself, not the catalog
+        news.problem(source.path, f"is not what its place says ({type(e).__name__}: {e})")
+        return
     for table, rows in found.items():
         news.rows.setdefault(table, []).extend(rows)
 

@@ -32,7 +32,7 @@ def query(
     if format not in ("table", "json", "csv"):
         raise UsageError(f"--format is table, json or csv, not '{format}'")
     ws = workspace()
-    publish(ws)
+    publish(ws, wait=True)
     found = run_sql(ws, sql, limit=limit, seconds=seconds)
     if format == "csv":
         writer = csv.writer(sys.stdout)
@@ -86,7 +86,7 @@ def shell() -> None:
     from trugrade_core.catalog.fold import publish
 
     ws = workspace()
-    publish(ws)
+    publish(ws, wait=True)
     beside = Path(sys.executable).with_name("duckdb")
     program = str(beside) if beside.exists() else shutil.which("duckdb")
     if program is None:
@@ -104,6 +104,6 @@ def export(
     from trugrade_core.catalog.query import export_sql
 
     ws = workspace()
-    publish(ws)
+    publish(ws, wait=True)
     count = export_sql(ws, sql, out)
     say({"rows": count, "file": str(out)}, lambda: line(f"{count} rows in {out}"))

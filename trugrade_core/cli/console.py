@@ -108,6 +108,7 @@ def follow_job(folder: RunFolder) -> dict[str, Any]:
 
     Ctrl-C leaves the job going and says how to come back to it.
     """
+    import typer
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -126,7 +127,7 @@ def follow_job(folder: RunFolder) -> dict[str, Any]:
                     bar.console.print(event["text"])
     except KeyboardInterrupt:
         line(f"Left running. Watch it: trugrade run watch {folder.id}   End it: trugrade run stop {folder.id}")
-        raise
+        raise typer.Exit(1) from None
     return outcome(folder)
 
 

@@ -92,12 +92,15 @@ def show_training(folder: RunFolder, *, detach: bool) -> None:
     except TruGradeError as e:
         if e.code != "job.stopped":
             line(f"{folder.id}: {e.message}")
+            if e.what_to_do:
+                line(e.what_to_do)
     found = training.outcome(folder)
 
     def human() -> None:
         line(f"{found['run']}: {found['state']} after {found['epochs']} epochs. {found['reason']}")
         table(["metric", "best epoch"], [(name, number(value)) for name, value in found["metrics"].items()])
-        line(f"Next: trugrade evaluate {found['run']}")
+        if found["state"] in ("finished", "stopped"):
+            line(f"Next: trugrade evaluate {found['run']}")
 
     say(found, human)
     if found["state"] not in ("finished", "stopped"):
@@ -123,6 +126,24 @@ def evaluate(
         line(f"Verdict: {report['verdict']['text']}.")
 
     say(report, human)
+
+
+def gauge(
+    model: Annotated[str, typer.Argument(help="Run, checkpoint file or artifact folder.")],
+    images: Annotated[Path, typer.Argument(help="The folder of the scans that were measured.")],
+    truth: Annotated[Path, typer.Argument(help="A gauge file: edges measured independently, as JSON.")],
+) -> None:
+    """Hold a model to edges that were measured independently, side by side."""
+    from trugrade_core.workflows import evaluating
+
+    found = evaluating.gauge(workspace(), model, images, truth)
+
+    def human() -> None:
+        table(["class", "sides", "missed", "median mm", "p95 mm", "median px", "p95 px"],
+              [(label, c["sides"], c["missed"], number(c["median_mm"]), number(c["p95_mm"]), number(c["median_px"]),
+                number(c["p95_px"])) for label, c in found["classes"].items()])  # fmt: skip
+
+    say(found, human)
 
 
 def predict(
@@ -163,4 +184,4 @@ def export(
     say(report, human)
 
 
-COMMANDS = (suggest, train, evaluate, predict, export)
+COMMANDS = (suggest, train, evaluate, gauge, predict, export)

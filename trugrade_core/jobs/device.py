@@ -6,19 +6,25 @@ process frees it.
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import ExitStack
 
+from trugrade_core.errors import TruGradeError
 from trugrade_core.runs import RunFolder, list_ids
 from trugrade_core.workspace import Workspace, locked
 
 
 def try_device(ws: Workspace, device: str, folder: RunFolder, stack: ExitStack) -> str | None:
     """Take the device and keep it on `stack` (None), or say who is before this job."""
+    lock = ws.locks / f"device-{device}"
+    with locked(lock, wait=False) as free:
+        if free is None:  # looked at first: the line is long to read, and matters only when the device is free
+            return "another job runs"
     before = _first_in_line(ws, device, folder)
     if before:
         return f"{before} is before it"
     with ExitStack() as attempt:
-        held = attempt.enter_context(locked(ws.locks / f"device-{device}", wait=False))
+        held = attempt.enter_context(locked(lock, wait=False))
         if held is None:
             return "another job runs"
         stack.push(attempt.pop_all())
@@ -32,6 +38,7 @@ def _first_in_line(ws: Workspace, device: str, folder: RunFolder) -> str | None:
             other = RunFolder(path)
             if other.id >= folder.id or not (path / "job.json").exists():
                 continue
-            if other.job().get("device") == device and other.status().state == "queued":
-                return other.id
+            with contextlib.suppress(TruGradeError, KeyError, TypeError):  # a damaged folder waits for nothing
+                if other.job().get("device") == device and other.status().state == "queued":
+                    return other.id
     return None

@@ -7,6 +7,7 @@ state when the child could not.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -33,7 +34,7 @@ class Supervisor:
         self.ws = Workspace(folder.path.parent.parent)
         self.job = folder.job()
         self.attempt = folder.attempt()
-        self.control_offset = self._control_end()
+        self.control_offset = 0
         self.children: list[subprocess.Popen[bytes]] = []
         self.asked: list[Command] = []
 
@@ -42,14 +43,12 @@ class Supervisor:
             stack.enter_context(locked(self.folder.path / ".lock"))
             if self.folder.status().state != "queued":
                 return
-            if not self._wait_for_device(stack):
-                self._end("stopped", "stopped before it started")
-                return
-            self._state("running")
-            self._start_children()
-            self._watch()
+            if self._wait_for_device(stack):
+                self._state("running")
+                self._start_children()
+                self._watch()
             self._conclude()
-        self._publish()
+        self._publish(wait=True)
 
     # --- waiting ---------------------------------------------------------------------------------------------
 
@@ -65,10 +64,14 @@ class Supervisor:
                 self._state("queued", f"waits for {device}: {holder}")
                 self._publish()
                 told = True
-            if self._read_control():
+            if self._told_to_end():
                 return False
             time.sleep(POLL_S)
-        return not self._read_control()
+        return not self._told_to_end()
+
+    def _told_to_end(self) -> bool:
+        self.asked += self._read_control()
+        return "stop" in self.asked or "discard" in self.asked
 
     # --- working ---------------------------------------------------------------------------------------------
 
@@ -95,7 +98,8 @@ class Supervisor:
         while any(child.poll() is None for child in self.children):
             now = time.monotonic()
             if now >= next_sample:
-                self.folder.append("resources", attempt=self.attempt, values=resources.sample())
+                with contextlib.suppress(OSError):  # a full disk is for the work itself to end by, in its own words
+                    self.folder.append("resources", attempt=self.attempt, values=resources.sample())
                 next_sample = now + RESOURCES_S
             if now >= next_publish:
                 self._publish()
@@ -134,9 +138,9 @@ class Supervisor:
         """Write the last state if the child has not, and carry a discard out."""
         codes = [child.returncode for child in self.children]
         last = self.folder.last("state")
-        if last["state"] == "running":
+        if last["state"] == ("running" if codes else "queued"):
             if any(command in ("stop", "discard") for command in self.asked):
-                self._end("stopped", "stopped by a person")
+                self._end("stopped", "stopped by a person" if codes else "stopped before it started")
             else:
                 self._end("crashed", *_cause(codes, self.folder))
         if "discard" in self.asked:
@@ -150,22 +154,18 @@ class Supervisor:
 
     _end = _state
 
-    def _publish(self) -> None:
+    def _publish(self, *, wait: bool = False) -> None:
         from trugrade_core.catalog.fold import publish
 
         try:
-            publish(self.ws)
+            publish(self.ws, wait=wait)
         except Exception as e:  # the catalog can always be made again; the work must go on
             print(f"catalog not published: {e}", file=sys.stderr)  # noqa: T201
 
     # --- control ---------------------------------------------------------------------------------------------
 
-    def _control_end(self) -> int:
-        """Where this attempt's commands begin: what earlier attempts were asked is over."""
-        return self.folder.asked(0)[0] if self.attempt > 1 else 0
-
     def _read_control(self) -> list[Command]:
-        self.control_offset, commands = self.folder.asked(self.control_offset)
+        self.control_offset, commands = self.folder.asked(self.control_offset, attempt=self.attempt)
         return commands
 
 
@@ -173,11 +173,10 @@ def _cause(codes: list[int], folder: RunFolder) -> tuple[str, str, str]:
     """(reason, failure class, next step) for children that ended without a word."""
     killed = [-code for code in codes if code < 0]
     number = next((n for n in killed if n != signal.SIGTERM), killed[0] if killed else 0)
-    resume = f"Resume it: trugrade run resume {folder.id}"
     if number == signal.SIGKILL:
-        return "the process was killed (signal 9), by a person or for memory", "killed", resume
+        return "the process was killed (signal 9), by a person or for memory", "killed", folder.way_on()
     if number:
-        return f"the process ended by signal {signal.Signals(number).name}", "killed", resume
+        return f"the process ended by signal {signal.Signals(number).name}", "killed", folder.way_on()
     return f"the process ended without an outcome (exit {max(codes, default=0)})", "bug", f"Read the log: {folder.log}"
 
 

@@ -41,7 +41,7 @@ def synthesize(
         ds = Dataset.create(ws, dataset, CLASSES)
     _check_shapes(ds)
     known = set(ds.index().offsets)
-    labelled = {annotation for sample in ds.annotations().values() for annotation in (a.id for a in sample)}
+    labelled = {entry.annotation for entry in ds.log()}  # also deleted ones: what a person removed stays removed
     new_images = new_labels = done = 0
     for batch in batched(_made(ws, count, seed, dpi), 32):
         samples = [sample for sample, _ in batch if sample.id not in known]

@@ -274,9 +274,13 @@ def _save(run: Run, name: str, state: dict[str, Any]) -> None:
 
 
 def _stop(run: Run, reason: str) -> dict[str, Any]:
-    """Keep what there is; a run that never validated does so now, so that it has figures and a best checkpoint."""
+    """Keep what there is; a run that never validated does so now, so that it has figures and a best checkpoint.
+
+    Early stopping does not count that validation: a resumed run would stop at another epoch than an uninterrupted one.
+    """
     if run.at.best is None:
         _validate(run)
+        run.at.stale, run.at.reference = 0, None
     _save_latest(run)
     return _outcome(run, "stopped", reason)
 

@@ -23,6 +23,9 @@ def start_import(ws: Workspace, source: Path, dataset: str, options: ImportOptio
     check_name(dataset, "dataset")
     if not source.exists():
         raise DatasetError("there is nothing here", where=str(source), what_to_do="Give an existing file or folder.")
+    # The job runs in a folder of its own; labels may also be named relative to the source.
+    given = {"labels": options.labels, "cards": options.cards}
+    options = options.model_copy(update={k: p.absolute() for k, p in given.items() if p and p.exists()})
     args = {"source": str(source.absolute()), "dataset": dataset, "options": options.model_dump(mode="json")}
     return start(ws, "import", args, title=f"Import {source.name} into {dataset}", who=who)
 

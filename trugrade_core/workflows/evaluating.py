@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trugrade_core.data.versions import Version
 from trugrade_core.errors import ImageError, TrainingError, TruGradeError, UsageError
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import Prediction, Predictor
+from trugrade_core.workflows import overview
 from trugrade_core.workflows.jobs import Job, start
 from trugrade_core.workspace import Workspace, read_json
 
@@ -61,7 +61,7 @@ def do_evaluate(job: Job) -> dict[str, Any]:
     from trugrade_core.evaluate.run import evaluate
 
     folder = RunFolder.find(job.ws, job.args["run"])
-    version = Version.open(job.ws, folder.job()["dataset"])
+    version = overview.version_of(job.ws, folder)
     split = job.args["split"]
     predictor = _torch(checkpoint_of(folder))
     evaluate(predictor, version, split, folder.path / "evaluation" / split, progress=job.progress)
@@ -77,6 +77,18 @@ def evaluation(ws: Workspace, run: str, split: str) -> dict[str, Any]:
                             what_to_do=f"Run: trugrade evaluate {folder.id} --split {split}")  # fmt: skip
     found: dict[str, Any] = read_json(path)
     return {"run": folder.id} | found
+
+
+def gauge(ws: Workspace, model: str, images: Path, truth: Path) -> dict[str, Any]:
+    """Hold a model to edges that were measured independently; see `evaluate.gauge` for the file and the result."""
+    from trugrade_core.evaluate.gauge import gauge as against
+
+    for path in (images, truth):
+        if not path.exists():
+            raise UsageError(
+                "there is nothing here", where=str(path), what_to_do="Give a folder of scans and a gauge file."
+            )
+    return {"model": model} | against(open_predictor(ws, model), images, truth)
 
 
 # --- trying out --------------------------------------------------------------------------------------------------
@@ -114,6 +126,8 @@ def _predict_one(predictor: Predictor, file: Path, threshold: float | None, over
         image = decode(file)
     except TruGradeError as e:
         return {"image": str(file), "error": e.message}
+    except OSError as e:
+        return {"image": str(file), "error": f"cannot be read ({e.strerror})"}
     prediction = predictor.predict([image], [str(file)], threshold)[0]
     if overlays:
         from trugrade_core.evaluate.overlay import draw
@@ -142,6 +156,8 @@ def as_row(prediction: Prediction) -> dict[str, Any]:
 def start_prediction(
     ws: Workspace, model: str, path: Path, *, threshold: float | None = None, who: str = ""
 ) -> RunFolder:
+    if Path(model).is_file() or (Path(model) / "manifest.json").is_file():
+        model = str(Path(model).absolute())  # the job runs in a folder of its own
     args = {"model": model, "path": str(path.absolute()), "threshold": threshold}
     return start(ws, "predict", args, title=f"Try {model} on {path.name}", who=who)
 

@@ -8,6 +8,7 @@ from typing import Any
 from trugrade_core.data.versions import Version
 from trugrade_core.errors import ExportError
 from trugrade_core.runs import Progress, RunFolder
+from trugrade_core.workflows import overview
 from trugrade_core.workflows.evaluating import checkpoint_of
 from trugrade_core.workflows.jobs import Job, start
 from trugrade_core.workspace import Workspace, check_name, read_json
@@ -50,7 +51,7 @@ def export_checkpoint(
 
     predictor = TorchPredictor.open(checkpoint)
     folder = RunFolder(checkpoint.absolute().parent.parent)
-    version = Version.open(ws, folder.job()["dataset"])
+    version = overview.version_of(ws, folder)
     records = (version.records("val") or version.records("train"))[:PARITY_IMAGES]
     samples = [(decode(version.image_path(sample)), sample, annotations) for sample, annotations in records]
     facts = _facts(folder, version, checkpoint)

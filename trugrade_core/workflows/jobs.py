@@ -45,8 +45,7 @@ class Job:
         from trugrade_core.monitor.tracking import TrainingMonitor
 
         self.emit = TrainingMonitor(self.folder)
-        if self.folder.attempt() > 1:
-            self._control_offset = self.folder.asked(0)[0]
+        self._attempt = self.folder.attempt()
 
     def progress(self, done: int, total: int, text: str) -> None:
         """At most four events a second, and always the last."""
@@ -57,7 +56,7 @@ class Job:
 
     def control(self) -> list[Command]:
         """What people have asked since the last call."""
-        self._control_offset, commands = self.folder.asked(self._control_offset)
+        self._control_offset, commands = self.folder.asked(self._control_offset, attempt=self._attempt)
         return commands
 
 

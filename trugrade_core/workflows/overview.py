@@ -7,7 +7,7 @@ from typing import Any
 
 from trugrade_core.config import RunConfig, get_key, leaves, load_mapping, parse_config
 from trugrade_core.data.store import Dataset, list_datasets
-from trugrade_core.data.versions import summary
+from trugrade_core.data.versions import Version, summary
 from trugrade_core.errors import TrainingError, TruGradeError, UsageError
 from trugrade_core.models import describe
 from trugrade_core.runs import RunFolder, list_ids
@@ -79,12 +79,13 @@ def runs(ws: Workspace, *, jobs: bool = False) -> list[dict[str, Any]]:
 
 
 def run_row(folder: RunFolder) -> dict[str, Any]:
+    best: dict[str, Any] = {}
     try:
         job = folder.job()
+        best = best_checkpoint(folder)
     except TruGradeError as e:
-        job = {"kind": "train", "title": "damaged folder", "created": None, "damage": e.message}
+        job = {"kind": "train", "title": "damaged folder", "created": None, "damage": str(e)}
     status = folder.status()
-    best = best_checkpoint(folder)
     main = TASKS[job["task"]].main_metric if job.get("task") in TASKS else None
     progress = folder.last("progress")
     return {
@@ -133,6 +134,20 @@ def best_checkpoint(folder: RunFolder) -> dict[str, Any]:
 def run_config(folder: RunFolder) -> RunConfig:
     """The configuration that a training run was started with."""
     return parse_config(load_mapping(folder.path / "config.yaml"), where=folder.id)
+
+
+def version_of(ws: Workspace, folder: RunFolder) -> Version:
+    """The dataset version that a run was trained on. Raises TrainingError when another has taken its name since."""
+    job = folder.job()
+    version = Version.open(ws, job["dataset"])
+    if job.get("dataset_digest") not in (None, version.manifest.digest):
+        raise TrainingError(
+            f"the version {job['dataset']} is not the one this run began with: another has its name now",
+            where=folder.id,
+            code="training.other_version",
+            what_to_do="Put the dataset's folder back from the workspace's trash, or start a new run on it as it is now.",
+        )
+    return version
 
 
 def compare(folders: list[RunFolder]) -> dict[str, Any]:

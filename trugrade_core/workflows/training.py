@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from trugrade_core.config import RunConfig, dump_yaml, load_mapping, parse_config, parse_value, set_key
 from trugrade_core.data.versions import Version
-from trugrade_core.errors import TrainingError, UsageError, WeightsMissing
+from trugrade_core.errors import TrainingError, TruGradeError, UsageError, WeightsMissing
 from trugrade_core.jobs import launch
 from trugrade_core.machine import Machine
 from trugrade_core.models import ARCHITECTURES, Architecture, Variant, get_architecture
@@ -22,7 +23,7 @@ from trugrade_core.train.suggest import PastRun, version_facts
 from trugrade_core.train.suggest import suggest as suggest_config
 from trugrade_core.workflows import overview
 from trugrade_core.workflows.jobs import Job
-from trugrade_core.workspace import Workspace, read_json, write_atomic, write_json
+from trugrade_core.workspace import Workspace, locked, read_json, write_atomic, write_json
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -90,9 +91,10 @@ def _finished(ws: Workspace, task: Task, classes: list[str]) -> list[PastRun]:
     for row in overview.runs(ws):
         if row["state"] == "finished" and row["task"] == task.id and row["main_metric"] is not None:
             folder = RunFolder(ws.runs / row["run"])
-            if overview.best_checkpoint(folder).get("classes") == classes:
-                config = overview.run_config(folder).model_dump(mode="json", exclude_unset=True)
-                found.append(PastRun(run=row["run"], config=config, metric=row["main_metric"]))
+            with contextlib.suppress(TruGradeError):  # a damaged run teaches nothing
+                if overview.best_checkpoint(folder).get("classes") == classes:
+                    config = overview.run_config(folder).model_dump(mode="json", exclude_unset=True)
+                    found.append(PastRun(run=row["run"], config=config, metric=row["main_metric"]))
     return found
 
 
@@ -146,11 +148,11 @@ def start(ws: Workspace, config: RunConfig, *, random_init: bool = False, who: s
             "device": made.accelerator,
             "ranks": made.devices,
             "environment": {"OMP_NUM_THREADS": str(threads)},
-            "random_init": random_init,
+            "random_init": made.random_init,
             "who": who,
         },
     )
-    pinned = config.model_copy(update={"dataset": folder.job()["dataset"]})
+    pinned = _pinned(config, folder.job()["dataset"], made)
     write_atomic(folder.path / "config.yaml", dump_yaml(pinned, only_given=True))
     write_json(folder.path / "plan.json", made.as_json())
     facts = environment(PROJECT) | {"threads": threads, "seed": config.seed, "dataset_digest": version.manifest.digest}
@@ -161,16 +163,23 @@ def start(ws: Workspace, config: RunConfig, *, random_init: bool = False, who: s
     return folder
 
 
+def _pinned(config: RunConfig, dataset: str, made: RunPlan) -> RunConfig:
+    """The configuration that means the same from any folder and at any time: its version, and its weight file in full."""
+    changes: dict[str, Any] = {"dataset": dataset}
+    if made.weights and config.architecture_config.pretrained_weights not in ("coco", "imagenet"):
+        weights = {"pretrained_weights": made.weights}
+        changes["architecture_config"] = config.architecture_config.model_copy(update=weights)
+    return config.model_copy(update=changes)
+
+
 def do_train(job: Job) -> dict[str, Any]:
     from trugrade_core.train.fit import fit
 
     config = overview.run_config(job.folder)
-    spec = job.folder.job()
-    version = Version.open(job.ws, config.dataset)
-    made = plan(job.ws, config, random_init=spec["random_init"])
-    if version.manifest.digest != spec["dataset_digest"]:
-        raise TrainingError("the dataset version is not the one this run began with", where=config.dataset,
-                            what_to_do="Start a new run on the version as it is now.")  # fmt: skip
+    version = overview.version_of(job.ws, job.folder)
+    made = plan(job.ws, config, random_init=job.folder.job()["random_init"])
+    if not (job.folder.checkpoints / "latest.pt").exists():  # a resumed run needs its weight file no more
+        made.check()
     return fit(made, version, job.folder, job.emit, job.control)
 
 
@@ -182,6 +191,8 @@ def control(ws: Workspace, run: str, command: Command, *, who: str = "") -> RunF
         raise TrainingError(
             f"is {status.state} and cannot be asked to {command}", where=folder.id, code="training.not_live"
         )
+    if command == "save" and folder.job()["kind"] != "train":
+        raise TrainingError("is no training, and has no checkpoint to save", where=folder.id)
     folder.ask(command, who)
     return folder
 
@@ -209,7 +220,8 @@ def remove(ws: Workspace, run: str) -> Path:
         raise TrainingError(
             "is still going", where=folder.id, what_to_do=f"Stop it first: trugrade run stop {folder.id}"
         )
-    return ws.to_trash(folder.path)
+    with locked(folder.path / ".lock"):  # its supervisor may still be writing the last lines
+        return ws.to_trash(folder.path)
 
 
 def outcome(folder: RunFolder) -> dict[str, Any]:
