@@ -11,7 +11,6 @@ from app.state import Loaded
 from trugrade_core.schema import Sample
 
 PAGE = 60
-IMPORT = ("Import images", "upload", "datasets")
 FILTERS = ("q", "status", "split", "origin", "class")
 MARKS = {
     "done": "check_circle",
@@ -28,7 +27,7 @@ def grid(loaded: Loaded) -> None:
             "No samples yet",
             "Imported images will stand here as a grid.",
             icon="image",
-            action=IMPORT,
+            action=look.IMPORT,
             dataset=loaded.name,
             view="import",
         )
@@ -170,7 +169,7 @@ def _facts(sample: Sample) -> list[tuple[str, str]]:
     mm = sample.mm_per_px
     size = f"{image.width:,} × {image.height:,} px"
     if mm:
-        size += f" · {look.number(image.width * mm)} × {look.number(image.height * mm)} mm"
+        size += f" · {look.extent(image.width, image.height, mm)}"
     dpi = sample.dpi or image.dpi
     rows = [
         ("file", escape("\n".join(sample.sources[:5]) or "not known")),
@@ -195,5 +194,4 @@ def _extent(sample: Sample, outlines: list[list[tuple[float, float]]]) -> str:
     if not points:
         return ""
     xs, ys = [x for x, _ in points], [y for _, y in points]
-    width, height, mm = max(xs) - min(xs), max(ys) - min(ys), sample.mm_per_px
-    return f"{look.number(width * mm)} × {look.number(height * mm)} mm" if mm else f"{width:.0f} × {height:.0f} px"
+    return look.extent(max(xs) - min(xs), max(ys) - min(ys), sample.mm_per_px)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import plotly
 import plotly.graph_objects as go
 import streamlit as st
 
 from app import look, state
+from trugrade_core.runs import Status
 from trugrade_core.workspace import Workspace
 
 PALETTE = (
@@ -73,11 +74,11 @@ def figure(title: str, *, x: str, y: str, height: int = 280) -> go.Figure:
         title={
             "text": f"<b>{title}</b>",
             "x": 0,
-            "xref": "paper",
+            "xref": "container",
             "y": 1,
             "yref": "container",
             "yanchor": "top",
-            "pad": {"t": 4},
+            "pad": {"t": 4, "l": 4},
             "font": {"size": 14, "color": ink()},
         },
         paper_bgcolor="rgba(0,0,0,0)",
@@ -104,15 +105,18 @@ def line(
     unit: str = "",
     dash: str = "solid",
     marks: bool = False,
+    opens: Sequence[str | None] | None = None,
 ) -> None:
-    """Add a curve; more than 2,000 points are thinned evenly and its name says so."""
+    """Add a curve; more than 2,000 points are thinned evenly and its name says so. `opens`: see `show`, one a point."""
     every = -(-len(x) // MOST_POINTS)
     if every > 1:
         # Counted from the end, so that the newest point is always there.
         x, y, name = x[::-1][::every][::-1], y[::-1][::every][::-1], f"{name} (1 of {every} points)"
+        opens = opens[::-1][::every][::-1] if opens else None
     fig.add_scatter(
         x=x,
         y=y,
+        customdata=opens,
         name=name,
         mode="lines+markers" if marks or len(x) == 1 else "lines",
         line={"color": color, "width": 1.6, "dash": dash},
@@ -121,8 +125,13 @@ def line(
     )
 
 
-def show(fig: go.Figure, *, key: str, alt: str, corner: str = "") -> None:
-    """Draw a chart. `corner` stands beside its title: live, stale since, finished."""
+def show(
+    fig: go.Figure, *, key: str, alt: str, corner: str = "", opens: Callable[[str], NoReturn] | None = None
+) -> None:
+    """Draw a chart. `corner` stands beside its title: live, stale since, finished.
+
+    `opens` is called with the `customdata` of a bar or point that was clicked; those without it do nothing.
+    """
     if fig.layout.showlegend is None:
         fig.update_layout(showlegend=len(fig.data) > 1)
     if corner:
@@ -131,7 +140,13 @@ def show(fig: go.Figure, *, key: str, alt: str, corner: str = "") -> None:
     component = st.components.v2.component(
         "tg_chart", html='<div class="tg-chart" role="img"></div>', js=_CHART, isolate_styles=False
     )
-    component(key=key, data={"spec": fig.to_json(), "config": _CONFIG, "alt": alt, "library": LIBRARY})
+    told = component(
+        key=key,
+        data={"spec": fig.to_json(), "config": _CONFIG, "alt": alt, "library": LIBRARY},
+        on_point_change=lambda: None,
+    )
+    if opens and told.point:
+        opens(told.point)
 
 
 def download(rows: Mapping[str, Sequence[Any]], *, name: str, label: str = "CSV") -> None:
@@ -155,10 +170,10 @@ def _csv(rows: Mapping[str, Sequence[Any]]) -> str:
     return out.getvalue()
 
 
-def freshness(live: bool, last_t: float | None) -> str:
-    """What stands in a chart's corner."""
-    if not live:
-        return "finished"
+def freshness(now: Status, last_t: float | None) -> str:
+    """What stands in a chart's corner: the state of a run that has ended, else how new its newest point is."""
+    if not now.live:
+        return now.state
     if last_t is None:
         return "waiting for the first point"
     return "● live" if time.time() - last_t < 60 else f"stale since {look.ago(last_t)}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -14,6 +15,8 @@ from trugrade_core.workspace import Workspace
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 NOT_CURVES = ("time/",)
+ALL = "all"
+"""The name of the curve of all classes."""
 
 
 def of_runs(folders: Sequence[RunFolder]) -> dict[str, dict[str, Curve]]:
@@ -64,15 +67,18 @@ def draw(
             )
             used.append(color)
     fig.update_xaxes(rangemode="tozero")
-    fig.update_yaxes(type="log" if log else "linear")
+    fig.update_yaxes(type="log" if log else "linear", nticks=6)
     if reference is not None:
-        words = f"constant box {look.metric(wanted[0], reference)}"
-        fig.add_hline(
-            y=reference * look.factor(wanted[0]),
-            line_dash="dot",
-            line_width=1.2,
-            line_color=charts.ink(),
-            annotation_text=words,
+        y = reference * look.factor(wanted[0])
+        fig.add_hline(y=y, line_dash="dot", line_width=1.2, line_color=charts.ink())
+        fig.add_annotation(
+            x=1,
+            xref="x domain",
+            xanchor="right",
+            y=math.log10(y) if log and y > 0 else y,  # a label of a log axis stands at the exponent
+            yanchor="bottom",
+            text=f"constant box {look.metric(wanted[0], reference)}",
+            showarrow=False,
         )
     charts.show(fig, key=key, alt=f"{title} by step", corner=corner)
 
@@ -90,40 +96,59 @@ def rows(found: Mapping[str, Mapping[str, Curve]]) -> dict[str, list[Any]]:
     return table
 
 
-def validation(report: Mapping[str, Any], *, key: str) -> None:
-    """Precision-recall, F1 by threshold and confusion, of a validation or an evaluation."""
-    left, middle, right = st.columns(3)
-    with left:
-        fig = charts.figure("Precision and recall", x="recall", y="precision")
-        for n, (name, curve) in enumerate(_by_class(report["precision_recall"]).items()):
-            charts.line(fig, curve["recall"], curve["precision"], name=name, color=charts.PALETTE[n % 10])
-        fig.update_layout(hovermode="closest")
-        fig.update_xaxes(range=[0, 1.02])
-        fig.update_yaxes(range=[0, 1.02])
-        charts.show(fig, key=f"{key}-pr", alt="precision by recall")
-    with middle:
-        fig = charts.figure("F1 by score threshold", x="score threshold", y="")
-        found = report["f1_by_threshold"]
-        for n, name in enumerate(("f1", "precision", "recall")):
-            charts.line(
-                fig,
-                found["threshold"],
-                found[name],
-                name=look.METRICS.get(name, (name, ""))[0],
-                color=charts.PALETTE[n],
-            )
-        if report.get("threshold") is not None:
-            fig.add_vline(x=report["threshold"], line_width=1, line_dash="dot", line_color="#7f8c96")
-        charts.show(fig, key=f"{key}-f1", alt="F1, precision and recall by score threshold")
-    with right:
-        confusion(report["confusion"], list(report["classes"]), key=f"{key}-confusion")
+Opens = Callable[[str], NoReturn]
+"""Shows the samples behind a point: `score:THRESHOLD[:CLASS]` or `TRUE>FOUND`."""
+
+
+def precision_recall(
+    curves: Mapping[str, Any], *, key: str, lowest: float | None = None, opens: Opens | None = None
+) -> None:
+    """Precision by recall of a validation or an evaluation. Points from the score `lowest` on open their samples."""
+    fig = charts.figure("Precision and recall", x="recall", y="precision")
+    for n, (name, curve) in enumerate(_by_class(curves["precision_recall"]).items()):
+        charts.line(
+            fig,
+            curve["recall"],
+            curve["precision"],
+            name=name,
+            color=charts.PALETTE[n % len(charts.PALETTE)],
+            opens=_scores(curve["threshold"], lowest, "" if name == ALL else f":{name}") if opens else None,
+        )
+    fig.update_layout(hovermode="closest")
+    fig.update_xaxes(range=[0, 1.02])
+    fig.update_yaxes(range=[0, 1.04])
+    charts.show(fig, key=f"{key}-pr", alt="precision by recall", opens=opens)
+
+
+def f1(curves: Mapping[str, Any], *, key: str, threshold: float | None = None, opens: Opens | None = None) -> None:
+    """F1, precision and recall by score; `threshold` is the model's own, from which on points open their samples."""
+    fig = charts.figure("F1 by score threshold", x="score threshold", y="")
+    found = curves["f1_by_threshold"]
+    for n, name in enumerate(("f1", "precision", "recall")):
+        charts.line(
+            fig,
+            found["threshold"],
+            found[name],
+            name=look.metric_words(name)[0],
+            color=charts.PALETTE[n],
+            opens=_scores(found["threshold"], threshold, "") if opens else None,
+        )
+    if threshold is not None:
+        fig.add_vline(x=threshold, line_width=1, line_dash="dot", line_color=charts.ink())
+    fig.update_yaxes(range=[0, 1.04])
+    charts.show(fig, key=f"{key}-f1", alt="F1, precision and recall by score threshold", opens=opens)
+
+
+def _scores(thresholds: Sequence[float], lowest: float | None, behind: str) -> list[str | None]:
+    """What each point opens; an evaluation knows nothing of answers below the model's threshold."""
+    return [f"score:{t}{behind}" if lowest is None or t >= lowest else None for t in thresholds]
 
 
 def _by_class(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {"all": found} if "recall" in found else dict(found)
+    return {ALL: found} if "recall" in found else dict(found)
 
 
-def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, key: str) -> None:
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, key: str, opens: Opens | None = None) -> None:
     """Rows are the true class, columns the found one; the last is background."""
     # The stored table has background first (id 0); people look for it last.
     order = [*range(1, len(classes) + 1), 0]
@@ -137,6 +162,10 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, key: s
         colorscale=[[0, "rgba(37,150,170,0.05)"], [1, "rgba(37,150,170,0.85)"]],
         showscale=False,
         text=table,
+        customdata=[
+            [f"{true}>{found}" if n else None for found, n in zip(words, row, strict=True)]
+            for true, row in zip(words, table, strict=True)
+        ],
         texttemplate="%{text}",
         textfont={"color": charts.ink()},
         hovertemplate="true %{y}, found %{x}: %{z}<extra></extra>",
@@ -145,7 +174,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, key: s
     )
     fig.update_layout(hovermode="closest", showlegend=False)
     fig.update_yaxes(autorange="reversed")
-    charts.show(fig, key=key, alt="confusion of true and found classes")
+    charts.show(fig, key=key, alt="confusion of true and found classes", opens=opens)
 
 
 RESOURCES: tuple[tuple[str, str, float, dict[str, str]], ...] = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from app import jobcard, look, state
+from app import jobcard, look, state, uploads
 from trugrade_core.data.formats import FORMATS
 from trugrade_core.data.importing import ImportOptions
 from trugrade_core.errors import UsageError
@@ -35,10 +34,10 @@ def _form(ws: Workspace, dataset: str) -> None:
     where = st.segmented_control(
         "Where the images are", [UPLOAD, FOLDER], default=UPLOAD, required=True, key="import-where"
     )
-    uploads: list[UploadedFile] = []
+    files: list[UploadedFile] = []
     folder = ""
     if where == UPLOAD:
-        uploads = st.file_uploader(
+        files = st.file_uploader(
             "Images, label files, or a .zip of a whole folder",
             type=ENDINGS,
             accept_multiple_files=True,
@@ -61,7 +60,7 @@ def _form(ws: Workspace, dataset: str) -> None:
         key="import-dataset",
     )
     options = _options()
-    ready = bool(name and (uploads or folder))
+    ready = bool(name and (files or folder))
     with st.container(horizontal=True, vertical_alignment="center"):
         check = st.button(
             "Check first", icon=":material/rule:", disabled=not ready, help="Reads everything, writes nothing."
@@ -71,7 +70,7 @@ def _form(ws: Workspace, dataset: str) -> None:
             st.caption("Choose images and a dataset.")
     if check or go:
         with look.errors("starting the import"):
-            source, cards = _save(uploads) if uploads else (Path(folder).expanduser(), None)
+            source, cards = _save(ws, files) if files else (Path(folder).expanduser(), None)
             given = options()
             given = given.model_copy(update={"dry_run": not go, "cards": given.cards or cards})
             job = datasets.start_import(ws, source, str(name), given, who=state.who())
@@ -136,16 +135,16 @@ def _pair(line: str) -> tuple[str, str]:
     return theirs.strip(), ours.strip()
 
 
-def _save(uploads: list[UploadedFile]) -> tuple[Path, Path | None]:
+def _save(ws: Workspace, files: list[UploadedFile]) -> tuple[Path, Path | None]:
     """Write what the browser sent into a fresh folder: (what to import, the list of cards).
 
     Of two files of one name the later gets a number.
     """
-    folder = Path(tempfile.mkdtemp(prefix="trugrade-upload-"))
+    folder = uploads.new(ws)
     cards = folder / "cards.csv"
     source = folder / "files"
     source.mkdir()
-    for upload in uploads:
+    for upload in files:
         name = PurePosixPath(upload.name.replace("\\", "/")).name or "unnamed"
         path, n = source / name, 1
         while path.exists():

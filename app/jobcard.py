@@ -44,7 +44,8 @@ def _live(folder: RunFolder) -> None:
             f'<b>{look.clip(title(folder), 40)}</b> &nbsp;{look.badge(now.state)} <span class="tg-soft">{escape(now.reason)}</span>'
         )
         if stop.button("Cancel", key=f"stop-{folder.id}", icon=":material/close:", width="stretch"):
-            training.control(state.workspace(), folder.id, "stop", who=state.who())
+            with look.errors("cancelling"):
+                training.control(state.workspace(), folder.id, "stop", who=state.who())
         share, text = progress(folder)
         st.progress(share, text=text)
 

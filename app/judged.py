@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 import streamlit as st
 
-from app import charts, look, overlay, state
+from app import charts, curves, look, overlay, state
 from trugrade_core.errors import UsageError
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import Annotation, Prediction, Sample
@@ -15,6 +17,8 @@ from trugrade_core.workflows import evaluating
 from trugrade_core.workspace import Workspace
 
 PAGE = 48
+SIDES = ("left", "top", "right", "bottom")
+BARS = 30
 
 
 def splits(folder: RunFolder) -> list[str]:
@@ -61,14 +65,13 @@ def _shapes(annotations: list[Annotation], answer: Prediction | None, found: dic
 
 def grid(ws: Workspace, folder: RunFolder, split: str, found: dict[str, Any]) -> None:
     """Thumbnails of the samples, those with the largest errors first; `only` in the URL narrows them to a kind of error."""
-    rows = found["samples"]
     only = st.query_params.get("only", "")
+    rows = _behind(found, only)
     if only:
-        behind = _behind(found, only)
-        rows = [row for row in rows if row["sample"] in behind]
-        words = only.replace(">", " taken for ")
         look.linked(
-            f"{look.chip(words, icon='filter_alt')} {look.link('evaluate', 'show all', run=folder.id, split=split)}",
+            f"{look.chip(_words(found, only), icon='filter_alt')} "
+            f"<span class='tg-soft'>{look.count(len(rows), 'sample')} of {len(found['samples']):,}</span> "
+            f"{look.link('evaluate', 'show all', run=folder.id, split=split)}",
             key="judged-only",
         )
     samples, annotations = _truth(ws, found["dataset"])
@@ -80,8 +83,11 @@ def grid(ws: Workspace, folder: RunFolder, split: str, found: dict[str, Any]) ->
         sample = samples[row["sample"]]
         picture = overlay.thumb(sample, _shapes(annotations.get(sample.id, []), answers.get(sample.id), found))
         caption = f'<div class="cap"><span>{escape(overlay.name_of(sample))}</span><span>{_marks(row)}</span></div>'
+        narrowed = {"only": only} if only else {}
         tiles.append(
-            look.link("evaluate", picture + caption, css="tg-tile", run=folder.id, split=split, sample=sample.id)
+            look.link(
+                "evaluate", picture + caption, css="tg-tile", run=folder.id, split=split, sample=sample.id, **narrowed
+            )
         )
     st.html(
         f"{overlay.legend(found['predictor']['classes'])} <span class='tg-soft tg-small'>solid: drawn by people · dashed: found by the model</span>"
@@ -89,13 +95,58 @@ def grid(ws: Workspace, folder: RunFolder, split: str, found: dict[str, Any]) ->
     look.linked(f'<div class="tg-grid" style="--tile:170px">{"".join(tiles)}</div>', key="judged-grid")
 
 
-def _behind(found: dict[str, Any], only: str) -> set[str]:
+def _behind(found: dict[str, Any], only: str) -> list[dict[str, Any]]:
+    """The rows behind a figure, worst first. `only` is a type of error, TRUE>FOUND, `worst:LOW..HIGH` (the unit of
+    `worst_sides`), `score:THRESHOLD[:CLASS]` (wrong if only answers from that score on counted), or '' for all."""
+    rows: list[dict[str, Any]] = found["samples"]
+    kind, colon, rest = only.partition(":")
+    if not only:
+        return rows
+    if kind == "worst" and colon:
+        low, high = _number(rest.partition("..")[0]), _number(rest.partition("..")[2])
+        unit = _unit(found)
+        return [row for row in rows if not row["missed"] and low <= row[f"worst_{unit}"] < high]
+    if kind == "score" and colon:
+        score, _, label = rest.partition(":")
+        return [row for row in rows if _wrong_from(row, _number(score), label)]
     true, arrow, guess = only.partition(">")
     if arrow:
         cells = [c for c in found["confusion"]["cells"] if (c["true"], c["found"]) == (true, guess)]
     else:
         cells = [found["errors"][only]] if only in found["errors"] else []
-    return {sample for cell in cells for sample in cell["samples"]}
+    behind = {sample for cell in cells for sample in cell["samples"]}
+    return [row for row in rows if row["sample"] in behind]
+
+
+def _wrong_from(row: dict[str, Any], score: float, label: str) -> bool:
+    """Whether a sample has a missed object or an extra one (of class `label`, or any) when answers count from `score` on."""
+    missed = any(o["missed"] or o["score"] < score for o in row["objects"] if label in ("", o["label"]))
+    return missed or any(e["score"] >= score for e in row["errors"] if label in ("", e["label"]))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(
+            f"'{text}' is not a number", where="only= in the address", what_to_do="Open the samples from a chart."
+        ) from None
+
+
+def _words(found: dict[str, Any], only: str) -> str:
+    kind, colon, rest = only.partition(":")
+    if kind == "worst" and colon:
+        low, _, high = rest.partition("..")
+        return f"worst side {low} to {high} {_unit(found)}"
+    if kind == "score" and colon:
+        score, _, label = rest.partition(":")
+        return f"wrong from score {look.number(_number(score))} on" + (f", {label}" if label else "")
+    return only.replace(">", " taken for ")
+
+
+def _unit(found: dict[str, Any]) -> str:
+    """mm where every sample has a scale, else px."""
+    return "mm" if all(row["worst_mm"] is not None for row in found["samples"] if not row["missed"]) else "px"
 
 
 def _marks(row: dict[str, Any]) -> str:
@@ -110,46 +161,50 @@ def _marks(row: dict[str, Any]) -> str:
 def one(ws: Workspace, folder: RunFolder, split: str, sample_id: str) -> None:
     """A judged sample: its picture with truth and answer, and the error of every side."""
     found = evaluation(ws, folder, split)
-    ids = [row["sample"] for row in found["samples"]]
-    if sample_id not in ids:
+    only = st.query_params.get("only", "")
+    rows = _behind(found, only)
+    at = next((n for n, row in enumerate(rows) if row["sample"] == sample_id), None)
+    if at is None:
         look.empty("No such sample", f"This evaluation has no sample {sample_id[:40]}.", icon="image_not_supported")
         return
-    at = ids.index(sample_id)
-    row = found["samples"][at]
+    row = rows[at]
     samples, annotations = _truth(ws, found["dataset"])
     answers = _answers(folder, split, found["key"])
     sample = samples[sample_id]
     with st.container(horizontal=True, vertical_alignment="center"):
+        to = {"run": folder.id, "split": split, "only": only}
         if st.button("All samples", icon=":material/grid_view:"):
-            state.go("evaluate", run=folder.id, split=split, sample="")
+            state.go("evaluate", sample="", **to)
         if st.button("Previous", icon=":material/chevron_left:", disabled=at == 0, shortcut="Left"):
-            state.go("evaluate", run=folder.id, split=split, sample=ids[at - 1])
-        if st.button("Next", icon=":material/chevron_right:", disabled=at == len(ids) - 1, shortcut="Right"):
-            state.go("evaluate", run=folder.id, split=split, sample=ids[at + 1])
-        st.caption(f"{at + 1:,} of {len(ids):,}, worst first")
-    picture, facts = st.columns([5, 2], gap="medium")
+            state.go("evaluate", sample=rows[at - 1]["sample"], **to)
+        if st.button("Next", icon=":material/chevron_right:", disabled=at == len(rows) - 1, shortcut="Right"):
+            state.go("evaluate", sample=rows[at + 1]["sample"], **to)
+        st.caption(f"{at + 1:,} of {len(rows):,}, worst first" + (f" · {_words(found, only)}" if only else ""))
+    picture, facts = st.columns([9, 4], gap="medium")
     with picture:
         overlay.sample_viewer(
             sample, _shapes(annotations.get(sample_id, []), answers.get(sample_id), found), key=f"judged-{sample_id}"
         )
     with facts:
         st.html(f"<b>{look.clip(overlay.name_of(sample))}</b> <span class='tg-soft'>card {escape(row['card'])}</span>")
-        mm = sample.mm_per_px
-        rows = []
-        for item in row["objects"]:
-            sides = item["sides_px"]
-            for n, side in enumerate(("left", "top", "right", "bottom")):
-                value = (
-                    "missed"
-                    if sides is None
-                    else look.number(abs(sides[n]) * mm, "mm")
-                    if mm
-                    else look.number(abs(sides[n]), "px")
-                )
-                rows.append([look.clip(item["label"]) if n == 0 else "", side, value])
-        look.table(["class", "side", "error"], rows, key="judged-sides", right=(2,))
+        look.table(
+            ["class", "side", "error"],
+            [cells for item in row["objects"] for cells in _side_rows(item, sample.mm_per_px)],
+            key="judged-sides",
+            right=(2,),
+        )
         for wrong in row["errors"]:
             st.caption(f"extra: {wrong['label']}, score {wrong['score']:.2f} ({wrong['type']})")
+
+
+def _side_rows(item: dict[str, Any], mm: float | None) -> list[list[str]]:
+    def error(px: float) -> str:
+        return look.number(abs(px) * mm, "mm") if mm else look.number(abs(px), "px")
+
+    label, sides = look.clip(item["label"]), item["sides_px"]
+    if sides is None:
+        return [[label, "all", "missed"]]
+    return [[label if n == 0 else "", side, error(sides[n])] for n, side in enumerate(SIDES)]
 
 
 # --- tables and charts --------------------------------------------------------------------------------------------
@@ -179,21 +234,39 @@ def sides(found: dict[str, Any]) -> None:
     )
 
 
-def distribution(found: dict[str, Any]) -> None:
-    """How the worst side of each sample is spread."""
-    unit = "mm" if all(row["worst_mm"] is not None for row in found["samples"]) else "px"
+def distribution(found: dict[str, Any], *, opens: curves.Opens) -> None:
+    """How the worst side of each sample is spread; a bar opens its samples."""
+    unit = _unit(found)
     values = [row[f"worst_{unit}"] for row in found["samples"] if not row["missed"]]
-    fig = charts.figure("Worst side of each sample", x=f"error, {unit}", y="samples")
-    fig.add_histogram(
-        x=values,
-        nbinsx=40,
+    step, count = bins(max(values, default=0.0))
+    edges = [round(n * step, 9) for n in range(count + 1)]
+    counts = [sum(low <= value < high for value in values) for low, high in pairwise(edges)]
+    fig = charts.figure("Worst side of each sample", x=f"error, {unit}", y="samples", height=240)
+    fig.add_bar(
+        x=[low + step / 2 for low in edges[:-1]],
+        y=counts,
+        width=0.94 * step,
+        customdata=[
+            f"worst:{low:g}..{high:g}" if n else None for n, (low, high) in zip(counts, pairwise(edges), strict=True)
+        ],
+        hovertext=[f"{low:g} to {high:g} {unit}" for low, high in pairwise(edges)],
+        hovertemplate="%{hovertext}: %{y} samples<extra></extra>",
         marker_color=charts.PALETTE[0],
-        hovertemplate=f"%{{x}} {unit}: %{{y}} samples<extra></extra>",
     )
-    fig.update_layout(hovermode="closest", bargap=0.05, showlegend=False)
-    charts.show(fig, key="evaluate-distribution", alt="distribution of the worst side error of each sample")
-    missed = sum(bool(row["missed"]) for row in found["samples"])
-    st.caption(f"{look.count(missed, 'sample')} with a missed object: not drawn here.")
+    fig.update_layout(hovermode="closest", showlegend=False)
+    charts.show(
+        fig, key="evaluate-distribution", alt="distribution of the worst side error of each sample", opens=opens
+    )
+    if missed := len(found["samples"]) - len(values):
+        st.caption(f"{look.count(missed, 'sample')} with a missed object: not drawn here.")
+
+
+def bins(largest: float) -> tuple[float, int]:
+    """(step, how many) of bars from 0 to beyond `largest`, at most BARS of a round step: 1, 2 or 5 times a power of ten."""
+    rough = max(largest, 1e-6) / (BARS - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * n for n in (1, 2, 5, 10) if power * n >= rough)
+    return step, math.floor(largest / step) + 1
 
 
 def every_figure(found: dict[str, Any]) -> None:

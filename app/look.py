@@ -34,6 +34,9 @@ STATES = {
     "adapted": "swap_horiz",
     "refused": "block",
 }
+TRAIN = ("Train a model", "tune", "train")
+IMPORT = ("Import images", "upload", "datasets")
+"""Actions of empty states."""
 _CSS = Path(__file__).with_name("look.css")
 _LINKS = Path(__file__).with_name("links.js").read_text()
 
@@ -113,26 +116,29 @@ def empty(
     """What will be here, in a sentence, and `action` (label, icon, page): the button that brings it."""
     st.html(f'<div class="tg-empty">{_icon(icon)}<b>{escape(title)}</b><span>{escape(text)}</span></div>')
     if action:
-        label, mark, page = action
+        label, sign, page = action
         with st.container(horizontal=True, horizontal_alignment="center"):
-            if st.button(label, type="primary", icon=f":material/{mark}:", key=f"empty-{page}-{title}"):
+            if st.button(label, type="primary", icon=f":material/{sign}:", key=f"empty-{page}-{title}"):
                 state.go(page, **params)
 
 
 def error(e: BaseException, *, doing: str = "") -> None:
     """What happened, to which input, what to do; details folded and copyable."""
-    known = isinstance(e, TruGradeError)
-    what = e.message if isinstance(e, TruGradeError) else f"{doing or 'this page'} met a fault in the lab itself"
-    lines = [f"<b>{_icon('error')} {escape(what[0].upper() + what[1:])}</b>"]
-    if isinstance(e, TruGradeError) and e.where:
-        lines.append(f'<div><span class="tg-soft">Input:</span> {escape(e.where)}</div>')
-    todo = e.what_to_do if isinstance(e, TruGradeError) else "Copy the details below into a report to the team."
+    if isinstance(e, TruGradeError):
+        what, where, todo = e.message, e.where, e.what_to_do
+        details = json.dumps(e.as_dict(), indent=1, ensure_ascii=False)
+    else:
+        what, where = f"{doing or 'this page'} met a fault in the lab itself", ""
+        todo = "Copy the details below into a report to the team."
+        details = "".join(traceback.format_exception(e))
+    lines = [f"<b>{_icon('error')} {escape(what[:1].upper() + what[1:])}</b>"]
+    if where:
+        lines.append(f'<div><span class="tg-soft">Input:</span> {escape(where)}</div>')
     if todo:
         lines.append(f'<div><span class="tg-soft">What to do:</span> {escape(todo)}</div>')
     st.html(f'<div class="tg-error" role="alert">{"".join(lines)}</div>')
     with st.expander("Details", icon=":material/code:"):
-        text = json.dumps(e.as_dict(), indent=1, ensure_ascii=False) if isinstance(e, TruGradeError) else ""
-        st.code(text if known else "".join(traceback.format_exception(e)), language=None, wrap_lines=True)
+        st.code(details, language=None, wrap_lines=True)
 
 
 @contextlib.contextmanager
@@ -172,6 +178,18 @@ def facts(items: Sequence[tuple[str, str, str]]) -> str:
 def clip(text: str, rem: int = 22) -> str:
     """A name that may be 200 characters long: cut with an ellipsis, whole in its tooltip."""
     return f'<span class="tg-clip" style="max-width:{rem}rem" title="{escape(text)}">{escape(text)}</span>'
+
+
+def dotted(key: str) -> str:
+    """A key of the configuration, which may break behind its dots."""
+    broken = escape(key).replace(".", ".<wbr>")
+    return f'<span class="tg-mono tg-key" title="{escape(key)}">{broken}</span>'
+
+
+def wrap(text: str) -> str:
+    """A value or reason that may break, at best behind _ or /, so that a path in it widens no table."""
+    broken = escape(text).replace("_", "_<wbr>").replace("/", "/<wbr>")
+    return f'<span class="tg-any">{broken}</span>'
 
 
 def bar(share: float, text: str) -> str:
@@ -271,7 +289,7 @@ def metric_words(name: str) -> tuple[str, str]:
 def chart_title(name: str) -> str:
     """A metric's words as a heading, its unit behind: `Side error, median, mm`."""
     words, unit = metric_words(name)
-    words = words.removeprefix("val ")
+    words = words.replace("val loss", "validation loss").removeprefix("val ").replace("train ", "training ")
     return f"{words[:1].upper()}{words[1:]}" + (f", {unit}" if unit else "")
 
 
@@ -302,6 +320,13 @@ def ago(t: float) -> str:
 def ago_seconds(seconds: float | None) -> str:
     """A span as an age: `4 s`."""
     return "not known" if seconds is None else duration(round(seconds))
+
+
+def extent(width: float, height: float, mm_per_px: float | None) -> str:
+    """A width and height given in px, in mm where the scale is known."""
+    if not mm_per_px:
+        return f"{width:.0f} × {height:.0f} px"
+    return f"{number(width * mm_per_px)} × {number(height * mm_per_px)} mm"
 
 
 def size(n: float) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import streamlit as st
 
 from app import look, state
@@ -46,9 +44,9 @@ def plan(folder: RunFolder) -> None:
         rows = [
             [
                 look.badge(e["status"]),
-                f'<span class="tg-mono">{escape(key)}</span>',
-                escape(str(e["value"])),
-                escape(e["reason"]),
+                look.dotted(key),
+                look.wrap(str(e["value"])),
+                look.wrap(e["reason"]),
             ]
             for key, e in sorted(entries.items(), key=lambda pair: pair[1]["status"] == "used")
         ]

@@ -13,9 +13,9 @@ so browsers keep them for good.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from app import state
+from app import state, uploads
 from trugrade_core.errors import TruGradeError
 from trugrade_core.monitor.tensorboard_server import TensorBoardServer
 from trugrade_core.workspace import Workspace
@@ -119,8 +119,11 @@ async def tensorboard(request: Request) -> Response:
     return Response(got.content, got.status_code, headers)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def lifespan(_app: Any) -> AsyncIterator[dict[str, Any]]:
+    # A workspace that cannot be opened is said on every page; the app starts all the same.
+    with contextlib.suppress(TruGradeError):
+        await asyncio.to_thread(lambda: uploads.clear(state.workspace()))
     try:
         yield {}
     finally:

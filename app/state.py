@@ -20,9 +20,12 @@ from trugrade_core.machine import Machine
 from trugrade_core.monitor.reading import Journal
 from trugrade_core.runs import RunFolder, Status, list_ids
 from trugrade_core.schema import Annotation, Sample
+from trugrade_core.train.plan import Estimate
 from trugrade_core.workspace import Workspace, read_json
 
 MOST_KEPT = 20_000
+LISTED = 200
+"""Runs that a page offers; the Catalog has them all."""
 T = TypeVar("T")
 
 # --- workspace and address ----------------------------------------------------------------------------------------
@@ -96,7 +99,7 @@ def _memory() -> tuple[threading.Lock, dict[Any, Any]]:
 
 
 def cached(key: Any, stamp: Any, make: Callable[[], T]) -> T:
-    """`make()`, kept for as long as `stamp` is the same; the newest few hundred are kept."""
+    """`make()`, kept for as long as `stamp` is the same; the newest MOST_KEPT are kept."""
     lock, memory = _memory()
     with lock:
         found = memory.get(key)
@@ -122,6 +125,20 @@ def stamp(path: Path) -> tuple[int, int] | None:
 def runs(ws: Workspace) -> list[RunFolder]:
     """Trainings, newest first."""
     return [RunFolder(path) for path in reversed(list_ids(ws.runs))]
+
+
+def trained(ws: Workspace) -> list[RunFolder]:
+    """Of the newest runs, those with a checkpoint."""
+    return [folder for folder in runs(ws)[:LISTED] if has_checkpoint(folder)]
+
+
+def has_checkpoint(folder: RunFolder) -> bool:
+    return any(folder.checkpoints.glob("*.pt"))
+
+
+def run_words(folder: RunFolder) -> str:
+    """A run in a list to choose from."""
+    return f"{folder.id} · {job(folder).get('title', 'damaged folder')}"
 
 
 def jobs(ws: Workspace, *kinds: str) -> list[RunFolder]:
@@ -221,8 +238,25 @@ def plan(ws: Workspace, config: RunConfig, *, random_init: bool) -> dict[str, An
     """`training.plan` as JSON, made again when anything in it was changed."""
     from trugrade_core.workflows import training
 
-    asked = config.model_dump_json(exclude_unset=True), random_init, stamp(ws.root / "weights")
+    asked = _planned_from(ws, config, random_init)
     return cached(("plan", str(ws.root)), asked, lambda: training.plan(ws, config, random_init=random_init).as_json())
+
+
+def estimate(ws: Workspace, config: RunConfig, *, random_init: bool, probe: bool) -> Estimate | None:
+    """What the planned run will take, kept for as long as nothing in the plan was changed; None when nobody has probed.
+
+    `probe` makes it when it is not there: a few steps in a process of their own, some ten seconds.
+    """
+    from trugrade_core.workflows import training
+
+    key = "estimate", str(ws.root), *_planned_from(ws, config, random_init)
+    if not probe and key not in _memory()[1]:
+        return None
+    return cached(key, None, lambda: training.estimate(ws, config, random_init=random_init).estimate)
+
+
+def _planned_from(ws: Workspace, config: RunConfig, random_init: bool) -> tuple[Any, ...]:
+    return config.model_dump_json(exclude_unset=True), random_init, stamp(ws.root / "weights")
 
 
 def version_names(ws: Workspace, name: str) -> list[str]:

@@ -107,9 +107,7 @@ def test_files_to_read_first_are_there(path) -> None:
 def every_command(group: Any, path: str = "trugrade") -> list[tuple[str, Any]]:
     found = []
     for name, inner in group.commands.items():
-        found += (
-            every_command(inner, f"{path} {name}") if hasattr(inner, "commands") else [(f"{path} {name}", inner)]
-        )
+        found += every_command(inner, f"{path} {name}") if hasattr(inner, "commands") else [(f"{path} {name}", inner)]
     return found
 
 

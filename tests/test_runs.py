@@ -131,3 +131,43 @@ def test_an_event_is_one_json_line(folder) -> None:
     assert json.loads(line)["attempt"] == 3
     with pytest.raises(AssertionError):
         runs.encode_event("r", "nonsense", 1, {})
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1 << 20])
+def test_the_last_event_is_found_backwards_whatever_the_blocks(folder, monkeypatch, block) -> None:
+    monkeypatch.setattr(runs, "BLOCK", block)
+    folder.append("note", text="x" * 300)
+    folder.append("result", values={"a": 1})
+    with (folder.path / "events.jsonl").open("ab") as f:
+        f.write(b'{"run": "x", "kind": "result", "t": 5, "val')
+    for step in range(5):
+        folder.append("metrics", step=step, values={})
+    with (folder.path / "events.jsonl").open("ab") as f:
+        f.write(b'{"run": "x", "kind": "metrics", "t": 5.0, "step": 9}')
+    assert folder.last("metrics")["step"] == 4
+    assert folder.results() == {"a": 1}
+    assert folder.last("note")["text"] == "x" * 300
+    assert folder.last("state")["state"] == "queued" and folder.last("resumed") == {}
+
+
+def test_a_status_does_not_read_the_whole_journal(folder, monkeypatch) -> None:
+    (folder.path / "events.jsonl").write_bytes(b'{"run": "x", "kind": "note", "t": 1.0}\n' * 20_000)
+    folder.append("state", state="finished", reason="")
+    read = 0
+    plain = runs._backwards
+
+    def counted(path):
+        nonlocal read
+        for lines in plain(path):
+            read += len(lines)
+            yield lines
+
+    monkeypatch.setattr(runs, "_backwards", counted)
+    assert folder.status().state == "finished"
+    assert 0 < read <= runs.BLOCK
+
+
+def test_a_new_reason_keeps_the_time_the_state_was_entered(folder) -> None:
+    entered = folder.status().t
+    folder.append("state", state="queued", reason="waits for cpu", since=entered)
+    assert folder.last("state")["t"] >= entered == folder.status().t

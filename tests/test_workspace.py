@@ -116,3 +116,13 @@ def test_an_image_is_found_whatever_its_suffix(ws) -> None:
     write_atomic(path, b"x")
     assert ws.find_image("ab" * 32) == path
     assert path.parent == Path(ws.root, "images", "ab")
+
+
+def test_the_copy_before_a_migration_leaves_out_what_is_large_and_never_changes(ws) -> None:
+    folder = ws.runs / "r" / "checkpoints"
+    folder.mkdir(parents=True)
+    for name in ("best.pt", "best.json"):
+        (folder / name).write_text("{}")
+    workspace.migrate(ws.root, workspace.FORMAT)
+    (copy,) = ws.root.parent.glob("workspace.format*")
+    assert [p.name for p in (copy / "runs" / "r" / "checkpoints").iterdir()] == ["best.json"]

@@ -20,11 +20,6 @@ def _f(values: ArrayLike) -> Array:
     return np.asarray(values, dtype=np.float64)
 
 
-def image_box(width: int, height: int) -> Array:
-    """The whole image as a box, shape (4,)."""
-    return _f([-0.5, -0.5, width - 0.5, height - 0.5])
-
-
 def from_edges(xy: ArrayLike) -> Array:
     """Points or boxes over pixel edges (COCO polygons, torchvision) to the lab's frame."""
     return _f(xy) - 0.5

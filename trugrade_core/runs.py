@@ -1,8 +1,8 @@
 """What a run (or any other job) is on disk, and the only code that reads and writes it.
 
     job.json          what is to be done: kind, arguments, device, who, when
-    config.yaml       a training's complete configuration, as the person gave it and as it was resolved
-    plan.json         what became of each key
+    config.yaml       a training's configuration as the person gave it, its version and weight file pinned
+    plan.json         what became of each key, and its resolved value
     environment.json  git commit, packages, machine, threads, seeds, dataset digest
     changes.patch     the uncommitted diff itself
     events.jsonl      append-only: states, metrics, resources, checkpoints, notes, the outcome
@@ -38,7 +38,8 @@ LIVE: tuple[State, ...] = ("queued", "running")
 Command = Literal["stop", "discard", "save"]
 
 EVENT_KINDS = (
-    "state",  # state, reason; failed and crashed also failure (its class) and what_to_do
+    "state",  # state, reason; failed and crashed also failure (its class) and what_to_do; since, when only the reason
+    # is new: t of the event that entered it
     "progress",  # done, total, unit, text
     "metrics",  # step, epoch, values {name: number}
     "resources",  # values {name: number or null}
@@ -46,11 +47,14 @@ EVENT_KINDS = (
     "checkpoint",  # name, step, epoch, digest, bytes, metric
     "adapted",  # key, asked, used, reason: found out at start (batch size by probe, …)
     "note",  # text
-    "resumed",  # from_step: opens a new attempt
+    "resumed",  # from_step: opens a new attempt, whose number it carries
     "result",  # values: what the job came to, any JSON
 )
 Progress = Callable[[int, int, str], None]
 """How long work says where it is: (done, total, what)."""
+
+BLOCK = 64 * 1024
+"""Bytes of a journal that are read at a time when looking for its last events."""
 
 GRACE_S = 30.0
 """How long a queued job may be without a supervisor before readers call it crashed."""
@@ -163,7 +167,9 @@ class RunFolder:
 
     def append(self, kind: str, *, sync: bool = False, attempt: int | None = None, **fields: Any) -> None:
         """Write one event. `sync` for what must survive a power cut (states, ends of epochs)."""
-        line = encode_event(self.id, kind, self.attempt() if attempt is None else attempt, fields)
+        if attempt is None:
+            attempt = self.attempt() + (kind == "resumed")
+        line = encode_event(self.id, kind, attempt, fields)
         append_lines(self.path / "events.jsonl", [line], sync=sync)
 
     def events(self, *, start: int = 0) -> Iterator[dict[str, Any]]:
@@ -191,32 +197,26 @@ class RunFolder:
 
     def attempt(self) -> int:
         """1 for the first start; one more for each resume."""
-        return 1 + self._journal().count(_mark("resumed"))
+        found: int = self.last("resumed").get("attempt", 1)
+        return found
 
     def last(self, kind: str) -> dict[str, Any]:
-        """The last complete event of a kind, or {}; quick on long journals."""
-        data = self._journal()
-        end = len(data)
-        while (found := data.rfind(_mark(kind), 0, end)) >= 0:
-            start = data.rfind(b"\n", 0, found) + 1
-            stop = data.find(b"\n", found)
-            end = start
-            if stop < 0:
+        """The last complete event of a kind, or {}. Reads backwards, and no further than it must."""
+        mark = _mark(kind)
+        for lines in _backwards(self.path / "events.jsonl"):
+            if mark not in lines:
                 continue
-            try:
-                event = json.loads(data[start:stop])
-            except ValueError:
-                continue
-            if event.get("kind") == kind:
-                assert isinstance(event, dict)  # noqa: S101
-                return event
+            for line in reversed(lines.split(b"\n")[:-1]):  # what follows the last newline is not complete
+                if mark not in line:
+                    continue
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue
+                if event.get("kind") == kind:
+                    assert isinstance(event, dict)  # noqa: S101
+                    return event
         return {}
-
-    def _journal(self) -> bytes:
-        try:
-            return (self.path / "events.jsonl").read_bytes()
-        except FileNotFoundError:
-            return b""
 
     def results(self) -> dict[str, Any]:
         """The last `result` event's values, or {}."""
@@ -225,15 +225,19 @@ class RunFolder:
 
     # --- state -------------------------------------------------------------------------------------------------
 
-    def status(self) -> Status:
-        """The last state written; a live one whose supervisor is gone reads `crashed`."""
-        last = self.last("state")
+    def status(self, last: dict[str, Any] | None = None) -> Status:
+        """The last state written; a live one whose supervisor is gone reads `crashed`.
+
+        `last` is the newest `state` event, from a reader who has seen it go by.
+        """
+        last = self.last("state") if last is None else last
         if not self.path.exists():
             return Status("discarded", "its folder lies in the workspace's trash, or was removed")
         if not last:
             return Status("crashed", "the run folder has no readable events")
+        entered = last.get("since", last["t"])
         found = Status(
-            last["state"], last.get("reason", ""), last.get("failure", ""), last.get("what_to_do", ""), last["t"]
+            last["state"], last.get("reason", ""), last.get("failure", ""), last.get("what_to_do", ""), entered
         )
         if not found.live or self.supervised():
             return found
@@ -287,6 +291,23 @@ class RunFolder:
                 if entry.get("attempt", 1) >= attempt:
                     found.append(entry["command"])
         return since + end, found
+
+
+def _backwards(path: Path) -> Iterator[bytes]:
+    """The journal's whole lines, the last block of them first; the very last may end without its newline."""
+    try:
+        with path.open("rb") as f:
+            start, rest = f.seek(0, os.SEEK_END), b""
+            while start > 0:
+                end, start = start, max(0, start - BLOCK)
+                f.seek(start)
+                data = f.read(end - start) + rest
+                cut = data.find(b"\n") + 1 if start else 0  # the first line began in the block before
+                rest = data[:cut] if cut or not start else data
+                if cut or not start:
+                    yield data[cut:]
+    except FileNotFoundError:
+        return
 
 
 ID_RULE = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")

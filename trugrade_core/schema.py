@@ -160,8 +160,14 @@ class VersionManifest(Record):
     samples: int
     annotations: int
     splits: dict[str, dict[str, int]]
+    """By split: samples, cards, and how many samples are labelled (not in manifests of before it was counted)."""
     seed: int = 0
     ratios: tuple[float, float, float] = (0.7, 0.15, 0.15)
+
+    def labelled(self, split: str) -> int:
+        """Images of the split that can be trained on or scored."""
+        counts = self.splits.get(split, {})
+        return counts.get("labelled", counts.get("samples", 0))
 
 
 # --- what a model says ------------------------------------------------------------------------------------------

@@ -99,9 +99,12 @@ def append_lines(path: Path, lines: list[bytes], *, sync: bool) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[IO[bytes] | None]:
+def locked(
+    path: Path, *, wait: bool = True, shared: bool = False, make_folder: bool = True
+) -> Iterator[IO[bytes] | None]:
     """Hold `path` under flock; yields None when `wait` is False and somebody else has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as f:
         how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         try:
@@ -236,10 +239,10 @@ MIGRATIONS: dict[int, Any] = {}
 
 
 def migrate(root: Path, found: int) -> None:
-    """Lift an older workspace step by step, after copying its small files (all but images) beside it."""
+    """Lift an older workspace step by step, after copying beside it all but images, checkpoints and caches."""
     backup = root.with_name(f"{root.name}.format{found}-{now():%Y%m%d-%H%M%S}")
     shutil.copytree(
-        root, backup, ignore=shutil.ignore_patterns("images", "thumbnails", "cache", "*.tmp"), symlinks=True
+        root, backup, ignore=shutil.ignore_patterns("images", "thumbnails", "cache", "*.pt", "*.tmp"), symlinks=True
     )
     for number in range(found, FORMAT):
         MIGRATIONS[number](root)

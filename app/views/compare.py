@@ -16,14 +16,12 @@ from trugrade_core.workspace import Workspace
 
 MOST = 8
 SPLIT = "test"
-LISTED = 200
-TRAIN = ("Train a model", "tune", "train")
 PROPOSED = ("train/loss", "val/loss", "lr")
 
 
 def main() -> None:
     ws = state.workspace()
-    folders = [folder for folder in state.runs(ws)[:LISTED] if (folder.path / "config.yaml").exists()]
+    folders = [folder for folder in state.runs(ws)[: state.LISTED] if (folder.path / "config.yaml").exists()]
     with look.head("Compare"):
         pass
     if len(folders) < 2:
@@ -31,7 +29,7 @@ def main() -> None:
             "Nothing to compare yet",
             "Two trainings or more are laid side by side here.",
             icon="compare_arrows",
-            action=TRAIN,
+            action=look.TRAIN,
         )
         return
     chosen = _choose(folders)
@@ -46,7 +44,8 @@ def main() -> None:
                 f"These runs stand on {len(datasets)} dataset versions ({', '.join(sorted(map(str, datasets)))}): their figures are not of the same cards.",
                 icon=":material/warning:",
             )
-        _held_out(ws, chosen)
+        with look.errors("comparing on held-out cards"):  # those judged on other cards still have curves to compare
+            _held_out(ws, chosen)
         _metrics(ws, found)
         _curves(ws, chosen)
         _differences(ws, found)
@@ -176,7 +175,7 @@ def _differences(ws: Workspace, found: dict[str, Any]) -> None:
         return
     table = [["", *(_head(ws, row) for row in found["runs"])]]
     for key, values in found["differences"].items():
-        table.append([f'<span class="tg-mono">{escape(key)}</span>', *(escape(str(v)) for v in values)])
+        table.append([look.dotted(key), *(escape(str(v)) for v in values)])
     look.table([""] * len(table[0]), table, key="compare-differences")
 
 

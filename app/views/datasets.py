@@ -50,7 +50,7 @@ def _all(ws: Workspace) -> None:
             "No dataset yet",
             "A dataset is a set of card scans with what is drawn on them. Bring a folder, COCO, YOLO or Pascal VOC, or make synthetic cards.",
             icon="photo_library",
-            action=("Import images", "upload", "datasets"),
+            action=look.IMPORT,
             view="import",
         )
         return
@@ -162,7 +162,10 @@ def _versions(ws: Workspace, name: str) -> None:
         ratios = st.text_input("Shares  :small[:gray[train/val/test]]", value="70/15/15", width=160)
         seed = st.number_input("Seed", min_value=0, value=0, width=120)
         split = st.button(
-            "Split anew and keep", type="primary", icon=":material/call_split:", disabled=not found["samples"]
+            "Split anew and keep",
+            type="secondary" if found["versions"] else "primary",
+            icon=":material/call_split:",
+            disabled=not found["samples"],
         )
         keep = st.button(
             "Keep as it is now", icon=":material/sell:", disabled=not found["samples"],

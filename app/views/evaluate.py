@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -20,14 +21,12 @@ VIEWS = {
     "errors": "Confusion and errors",
     "all": "All figures",
 }
-LISTED = 200
-TRAIN = ("Train a model", "tune", "train")
 
 
 def main() -> None:
     ws = state.workspace()
     folders = [
-        folder for folder in state.runs(ws)[:LISTED] if any(folder.checkpoints.glob("*.pt")) or judged.splits(folder)
+        folder for folder in state.runs(ws)[: state.LISTED] if state.has_checkpoint(folder) or judged.splits(folder)
     ]
     with look.head("Evaluate") as right:
         pass
@@ -36,7 +35,7 @@ def main() -> None:
             "No model to judge yet",
             "A trained run is judged here on cards that it has never seen.",
             icon="fact_check",
-            action=TRAIN,
+            action=look.TRAIN,
         )
         return
     with look.errors("opening the evaluation"):
@@ -70,7 +69,7 @@ def _choose(ws: Workspace, folders: list[RunFolder]) -> tuple[RunFolder, str]:
     left, right = st.columns([4, 2], vertical_alignment="bottom")
     run = left.selectbox(
         "Run", list(by_id), index=list(by_id).index(asked) if asked else 0, key=f"evaluate-run-{asked}",
-        format_func=lambda r: f"{r} · {state.job(by_id[r]).get('title', '')}",
+        format_func=lambda r: state.run_words(by_id[r]),
     )  # fmt: skip
     known = state.param("split", "test")
     split = right.segmented_control(
@@ -106,23 +105,20 @@ def _report(ws: Workspace, folder: RunFolder, split: str) -> None:
     found = judged.evaluation(ws, folder, split)
     _verdict(found)
     asked = state.param("evaluate-view")
+    # A figure opens its samples by `only` in the address: the view follows it, not what was chosen before.
     view = st.segmented_control(
         "View", list(VIEWS), format_func=VIEWS.__getitem__, default=asked if asked in VIEWS else "samples", required=True,
-        label_visibility="collapsed", key="evaluate-view",
+        label_visibility="collapsed", key=f"evaluate-view-{st.query_params.get('only', '')}",
     )  # fmt: skip
     state.keep(**{"evaluate-view": view})
+    if view != "samples":
+        state.keep(only="")
     if view == "samples":
         judged.grid(ws, folder, split, found)
     elif view == "sides":
         judged.sides(found)
     elif view == "curves":
-        report = {
-            **found["curves"],
-            "threshold": found["predictor"]["threshold"],
-            "classes": found["predictor"]["classes"],
-        }
-        curves.validation(report | {"confusion": found["confusion"]["matrix"]}, key="evaluate")
-        judged.distribution(found)
+        _curves(found, partial(_open, folder, split))
     elif view == "errors":
         _errors(folder, split, found)
     else:
@@ -166,6 +162,25 @@ def _verdict(found: dict[str, Any]) -> None:
         )
 
 
+def _open(folder: RunFolder, split: str, only: str) -> NoReturn:
+    """The samples that a bar or point stands for."""
+    state.go("evaluate", run=folder.id, split=split, only=only, **{"evaluate-view": "samples"})
+
+
+def _curves(found: dict[str, Any], opens: curves.Opens) -> None:
+    threshold = found["predictor"]["threshold"]
+    judged.distribution(found, opens=opens)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        curves.precision_recall(found["curves"], key="evaluate", lowest=threshold, opens=opens)
+    with right:
+        curves.f1(found["curves"], key="evaluate", threshold=threshold, opens=opens)
+    st.caption(
+        "A bar opens its samples; a point of a curve those that would be wrong at its score, from the model's own "
+        f"threshold {threshold:.2f} on."
+    )
+
+
 def _errors(folder: RunFolder, split: str, found: dict[str, Any]) -> None:
     left, right = st.columns(2, gap="medium")
 
@@ -175,7 +190,12 @@ def _errors(folder: RunFolder, split: str, found: dict[str, Any]) -> None:
         return look.link("evaluate", f"{count:,}", run=folder.id, split=split, only=of, **{"evaluate-view": "samples"})
 
     with left:
-        curves.confusion(found["confusion"]["matrix"], found["predictor"]["classes"], key="evaluate-confusion")
+        curves.confusion(
+            found["confusion"]["matrix"],
+            found["predictor"]["classes"],
+            key="evaluate-confusion",
+            opens=partial(_open, folder, split),
+        )
         rows = [
             [escape(c["true"]), escape(c["found"]), samples(f"{c['true']}>{c['found']}", c["count"]), _counts(c)]
             for c in found["confusion"]["cells"]
@@ -185,7 +205,7 @@ def _errors(folder: RunFolder, split: str, found: dict[str, Any]) -> None:
         st.subheader("Errors by type")
         rows = [[kind, samples(kind, cell["count"]), _counts(cell)] for kind, cell in found["errors"].items()]
         look.table(["type", "objects", "95 % interval"], rows, key="evaluate-errors", right=(1,))
-        st.caption("A count opens its samples.")
+        st.caption("A count opens its samples, and so does a cell of the confusion.")
 
 
 def _counts(cell: dict[str, Any]) -> str:

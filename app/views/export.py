@@ -17,13 +17,10 @@ from trugrade_core.runs import RunFolder
 from trugrade_core.workflows import exporting
 from trugrade_core.workspace import Workspace, read_json
 
-LISTED = 200
-TRAIN = ("Train a model", "tune", "train")
-
 
 def main() -> None:
     ws = state.workspace()
-    folders = [folder for folder in state.runs(ws)[:LISTED] if any(folder.checkpoints.glob("*.pt"))]
+    folders = state.trained(ws)
     artifacts = sorted((path.parent for path in ws.exports.glob("*/manifest.json")), key=lambda p: -p.stat().st_mtime)
     with look.head("Export", note="an artifact leaves only if it says what the model says"):
         pass
@@ -32,7 +29,7 @@ def main() -> None:
             "No model to export yet",
             "A trained run leaves the lab as a file that TruScore loads.",
             icon="deployed_code",
-            action=TRAIN,
+            action=look.TRAIN,
         )
         return
     if folders:
@@ -54,7 +51,7 @@ def _make(ws: Workspace, folders: list[RunFolder]) -> None:
         "Run",
         list(by_id),
         index=list(by_id).index(asked) if asked in by_id else 0,
-        format_func=lambda r: f"{r} · {state.job(by_id[r]).get('title', '')}",
+        format_func=lambda r: state.run_words(by_id[r]),
     )
     name = right.text_input(
         "Name of the artifact", placeholder=f"{run}-onnx", help="The run's id and the format when left empty."

@@ -16,7 +16,6 @@ from trugrade_core.workspace import Workspace
 
 LATELY = 8
 LOOKED_AT = 60
-IMPORT = ("Import images", "upload", "datasets")
 
 
 def main() -> None:
@@ -45,7 +44,7 @@ def _welcome(ws: Workspace) -> None:
     look.empty(
         "An empty lab",
         "Datasets, trainings and models will stand here. The demo makes cards, trains on them, judges, exports and reports, "
-        "in about six minutes.",
+        "in some minutes.",
         icon="view_in_ar",
     )
     with st.container(horizontal=True, horizontal_alignment="center"):
@@ -141,7 +140,7 @@ def _datasets(rows: list[dict[str, Any]], folders: list[RunFolder]) -> None:
             "No dataset yet",
             "A dataset is a set of card scans with what is drawn on them.",
             icon="photo_library",
-            action=IMPORT,
+            action=look.IMPORT,
             view="import",
         )
         return

@@ -20,9 +20,7 @@ VIEWS = {
     "log": "Log",
     "tensorboard": "TensorBoard",
 }
-LISTED = 200
 LOSSES: tuple[str, ...] = ("train/loss", "val/loss")
-TRAIN = ("Train a model", "tune", "train")
 WAITING = 0.1  # share of a step spent waiting for data above which the loader is what limits a run
 
 
@@ -36,7 +34,7 @@ def main() -> None:
             "No training yet",
             "Losses, metrics, learning rate and resources of a training will stand here, live.",
             icon="monitoring",
-            action=TRAIN,
+            action=look.TRAIN,
         )
         return
     with look.errors("opening the run"):
@@ -47,12 +45,12 @@ def main() -> None:
 
 def _run(ws: Workspace, folder: RunFolder, folders: list[RunFolder]) -> None:
     now, row = state.status(folder), state.run_row(folder)
-    dataset = row["dataset"] or ""
-    chips = [
-        look.badge(now.state),
-        look.chip(dataset, icon="photo_library", page="datasets", dataset=dataset.partition("@")[0], view="versions"),
-        look.chip(row["architecture"] or "", icon="hub"),
-    ]
+    chips = [look.badge(now.state)]
+    if dataset := row["dataset"]:
+        name = dataset.partition("@")[0]
+        chips.append(look.chip(dataset, icon="photo_library", page="datasets", dataset=name, view="versions"))
+    if row["architecture"]:
+        chips.append(look.chip(row["architecture"], icon="hub"))
     if row["random_init"]:
         chips.append(look.chip("random start", icon="casino"))
     with look.head("Monitor", chips=chips):
@@ -73,14 +71,14 @@ def _run(ws: Workspace, folder: RunFolder, folders: list[RunFolder]) -> None:
     elif view == "plan":
         run_panels.plan(folder)
     else:
-        run_panels.tensorboard(ws, folder, folders[:LISTED])
+        run_panels.tensorboard(ws, folder, folders[: state.LISTED])
 
 
 def _choose(folder: RunFolder, folders: list[RunFolder]) -> None:
-    shown = folders[:LISTED] if folder in folders[:LISTED] else [folder, *folders[:LISTED]]
+    shown = folders[: state.LISTED] if folder in folders[: state.LISTED] else [folder, *folders[: state.LISTED]]
 
     def words(f: RunFolder) -> str:
-        return f"{f.id} · {state.job(f).get('title', 'damaged folder')} · {state.status(f).state}"
+        return f"{state.run_words(f)} · {state.status(f).state}"
 
     chosen = st.selectbox(
         "Run",
@@ -119,9 +117,7 @@ def _actions(ws: Workspace, folder: RunFolder, now: Status) -> None:
         with look.errors("resuming"):
             training.resume(ws, folder.id)
             st.rerun()
-    if st.button(
-        "Evaluate", type="primary", icon=":material/fact_check:", disabled=not any(folder.checkpoints.glob("*.pt"))
-    ):
+    if st.button("Evaluate", type="primary", icon=":material/fact_check:", disabled=not state.has_checkpoint(folder)):
         state.go("evaluate", run=folder.id)
 
 
@@ -168,17 +164,20 @@ def _headline(folder: RunFolder) -> tuple[str, str, str]:
     notes = [f"best {look.metric(name, best)} at epoch {row['epoch']}"] if best is not None else []
     baseline = _baseline(folder, name)
     notes.append(
-        f"constant box {look.metric(name, baseline)}" if baseline is not None else "constant box: evaluate to see it"
+        f"constant box on {baseline[0]} {look.metric(name, baseline[1])}"
+        if baseline
+        else "constant box: evaluate to see it"
     )
     return f"{look.metric_words(name)[0]}, validation", look.metric(name, latest), " · ".join(notes)
 
 
-def _baseline(folder: RunFolder, name: str) -> float | None:
-    for split in ("test", "val"):
+def _baseline(folder: RunFolder, name: str) -> tuple[str, float] | None:
+    """(split, the constant box's value of the metric) of an evaluation, that of the validation split before any other."""
+    for split in ("val", "test"):
         path = folder.path / "evaluation" / split / "evaluation.json"
-        if path.exists():
-            found = read_json(path)["baseline"].get(name)
-            return found["value"] if found else None
+        found = read_json(path)["baseline"].get(name, {}) if path.exists() else {}
+        if found.get("value") is not None:
+            return split, found["value"]
     return None
 
 
@@ -186,12 +185,12 @@ def _baseline(folder: RunFolder, name: str) -> float | None:
 
 
 def _live_view(ws: Workspace, folder: RunFolder, view: str) -> None:
-    journal, live = state.journal(folder), state.status(folder).live
+    journal = state.journal(folder)
     if view == "log":
         run_panels.log(folder)
         return
     last = max((points[max(points)][1]["t"] for points in journal.points.values()), default=None)
-    corner = charts.freshness(live, last)
+    corner = charts.freshness(state.status(folder), last)
     if view == "resources":
         curves.resources(folder, corner=corner, no_gpu=state.machine().gpu_reason)
     elif view == "validation":
@@ -231,7 +230,7 @@ def _curves(ws: Workspace, folder: RunFolder, corner: str) -> None:
                 key=f"curve-{wanted[0]}",
                 corner=corner,
                 log=log,
-                reference=baseline if wanted == [main] else None,
+                reference=baseline[1] if baseline and wanted == [main] else None,
             )
 
 
@@ -247,7 +246,13 @@ def _validation(folder: RunFolder) -> None:
         else epochs[0]
     )
     report: dict[str, Any] = read_json(folder.path / events[epochs.index(epoch)]["file"])
-    curves.validation(report, key="monitor")
+    left, middle, right = st.columns(3)
+    with left:
+        curves.precision_recall(report, key="monitor")
+    with middle:
+        curves.f1(report, key="monitor", threshold=report.get("threshold"))
+    with right:
+        curves.confusion(report["confusion"], list(report["classes"]), key="monitor-confusion")
 
 
 main()

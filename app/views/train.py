@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -12,6 +13,7 @@ from app import forms, jobcard, look, state
 from trugrade_core.config import RunConfig
 from trugrade_core.models import ARCHITECTURES
 from trugrade_core.tasks import TASKS
+from trugrade_core.train.plan import Estimate
 from trugrade_core.workflows import overview, training
 from trugrade_core.workspace import Workspace
 
@@ -155,7 +157,7 @@ def _reasons(editing: forms.Editing) -> None:
             ["key", "suggested", "now", "why"],
             [
                 [
-                    f'<span class="tg-mono">{escape(key)}</span>',
+                    look.dotted(key),
                     escape(str(editing.suggested.get(key))),
                     escape(str(editing.values.get(key))) if editing.changed(key) else "",
                     escape(why),
@@ -177,7 +179,7 @@ def _plan(ws: Workspace, config: RunConfig, random_init: bool) -> bool:
         found = state.plan(ws, config, random_init=random_init)
         rows = found["plan"]
         by_status = {s: [k for k, e in rows.items() if e["status"] == s] for s in ("refused", "adapted", "used")}
-        st.html(look.facts(_facts(found, by_status)))
+        _estimated(ws, config, random_init, found, by_status)
         loud = by_status["refused"] + by_status["adapted"]
         if loud:
             _plan_table(rows, loud, "plan-loud")
@@ -187,13 +189,37 @@ def _plan(ws: Workspace, config: RunConfig, random_init: bool) -> bool:
     return False
 
 
-def _facts(found: dict[str, Any], by_status: dict[str, list[str]]) -> list[tuple[str, str, str]]:
-    estimate = found["estimate"]
-    memory, disk = estimate["peak_memory_bytes"], estimate["disk_bytes"]
+def _estimated(
+    ws: Workspace, config: RunConfig, random_init: bool, found: dict[str, Any], by_status: dict[str, list[str]]
+) -> None:
+    """The plan in figures; time, memory and disk once they have been estimated for just this configuration."""
+    estimate = state.estimate(ws, config, random_init=random_init, probe=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(look.facts(_facts(found, by_status, estimate)), width="stretch")
+        pressed = not estimate and st.button(
+            "Estimate",
+            icon=":material/timer:",
+            key="train-estimate",
+            disabled=bool(by_status["refused"]),
+            help="Time, memory and disk, from a few steps in a process of their own. Takes ten seconds to a minute on a CPU.",
+        )
+    if pressed:
+        with look.errors("estimating"), st.spinner("A few steps are being tried: ten seconds to a minute on a CPU"):
+            state.estimate(ws, config, random_init=random_init, probe=True)
+            st.rerun()
+
+
+def _facts(
+    found: dict[str, Any], by_status: dict[str, list[str]], estimate: Estimate | None
+) -> list[tuple[str, str, str]]:
+    def of(value: float | None, words: Callable[[float], str]) -> str:
+        return "not estimated" if estimate is None else "not known" if value is None else words(value)
+
+    known: Any = estimate or {}
     return [
-        ("time", look.duration(estimate["seconds"]), estimate["source"]),
-        ("peak memory", look.size(memory) if memory else "not known", ""),
-        ("disk", look.size(disk) if disk else "not known", ""),
+        ("time", of(known.get("seconds"), look.duration), known.get("source", "")),
+        ("peak memory", of(known.get("peak_memory_bytes"), look.size), ""),
+        ("disk", of(known.get("disk_bytes"), look.size), ""),
         ("device", escape(found["accelerator"]), look.count(found["devices"], "device")),
         (
             "keys",
@@ -205,17 +231,17 @@ def _facts(found: dict[str, Any], by_status: dict[str, list[str]]) -> list[tuple
 
 def _plan_table(rows: dict[str, Any], keys: list[str], key: str) -> None:
     def words(value: Any) -> str:
-        return escape("none" if value is None else value if isinstance(value, str) else json.dumps(value))
+        return look.wrap("none" if value is None else value if isinstance(value, str) else json.dumps(value))
 
     look.table(
         ["", "key", "asked", "becomes", "why"],
         [
             [
                 look.badge(rows[k]["status"]),
-                f'<span class="tg-mono" title="{escape(k)}">{escape(k)}</span>',
+                look.dotted(k),
                 words(rows[k]["asked"]),
                 words(rows[k]["value"]),
-                escape(rows[k]["reason"]),
+                look.wrap(rows[k]["reason"]),
             ]
             for k in keys
         ],

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from app import jobcard, look, overlay, state
+from app import jobcard, look, overlay, state, uploads
 from trugrade_core.data.images import probe
 from trugrade_core.data.importing import ImportOptions
 from trugrade_core.errors import TruGradeError
@@ -17,8 +16,6 @@ from trugrade_core.schema import Box, ImageRef, Mask
 from trugrade_core.workflows import datasets, evaluating
 from trugrade_core.workspace import Workspace, write_atomic
 
-LISTED = 200
-TRAIN = ("Train a model", "tune", "train")
 ENDINGS = ["png", "jpg", "jpeg", "tif", "tiff", "webp", "bmp"]
 
 
@@ -32,7 +29,7 @@ def main() -> None:
             "No model yet",
             "A trained run or an exported artifact says here what it sees in a scan.",
             icon="center_focus_strong",
-            action=TRAIN,
+            action=look.TRAIN,
         )
         return
     asked = state.param("model") or state.param("run")
@@ -66,14 +63,13 @@ def main() -> None:
 def _models(ws: Workspace) -> dict[str, str]:
     """{name: words} of everything that can be asked: artifacts first, then runs."""
     artifacts = sorted(path.parent.name for path in ws.exports.glob("*/manifest.json"))
-    runs = [folder for folder in state.runs(ws)[:LISTED] if any(folder.checkpoints.glob("*.pt"))]
     found = {name: f"artifact {name}" for name in artifacts}
-    return found | {folder.id: f"run {folder.id} · {state.job(folder).get('title', '')}" for folder in runs}
+    return found | {folder.id: f"run {state.run_words(folder)}" for folder in state.trained(ws)}
 
 
 def _store(ws: Workspace, files: list[Any]) -> Path:
     """Keep the scans as the workspace keeps all pictures, by digest, and give the model links to them: SHA/NAME."""
-    folder = Path(tempfile.mkdtemp(prefix="trugrade-try-"))
+    folder = uploads.new(ws)
     for file in files:
         data = file.getvalue()
         ref = probe(data, name=file.name)
@@ -133,7 +129,7 @@ def _answers(ws: Workspace, found: dict[str, Any]) -> None:
             [
                 look.chip(label, color=overlay.color_of(label, classes)),
                 f"{score:.2f}",
-                _size(box, mm),
+                look.extent(box[2] - box[0], box[3] - box[1], mm),
             ]
             for label, score, box in zip(row["labels"], row["scores"], row["box"], strict=True)
         ]
@@ -141,7 +137,7 @@ def _answers(ws: Workspace, found: dict[str, Any]) -> None:
             look.table(["class", "score", "size"], cells, key=f"try-found-{sha}", right=(1,))
         if not mm:
             st.caption("The file does not say its resolution: sizes are in px.")
-        _add(ws, path)
+        _add(ws, path if path.exists() else stored)  # the upload's copy is kept for a day only
 
 
 def _shapes(row: dict[str, Any], classes: list[str]) -> list[overlay.Shape]:
@@ -156,11 +152,6 @@ def _shapes(row: dict[str, Any], classes: list[str]) -> list[overlay.Shape]:
         for label, score, box, mask in zip(row["labels"], row["scores"], row["box"], masks, strict=True)
         for n, points in enumerate(overlay.outlines(Mask.model_validate(mask) if mask else Box(xyxy=tuple(box))))
     ]
-
-
-def _size(box: list[float], mm: float | None) -> str:
-    width, height = box[2] - box[0], box[3] - box[1]
-    return f"{look.number(width * mm)} × {look.number(height * mm)} mm" if mm else f"{width:.0f} × {height:.0f} px"
 
 
 def _add(ws: Workspace, path: Path) -> None:

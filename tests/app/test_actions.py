@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import import_form
+from app import import_form, uploads
 from tests.app.conftest import add_run, charts, said
 from trugrade_core.data.store import list_datasets
 from trugrade_core.runs import RunFolder
@@ -30,14 +32,15 @@ def press(at: AppTest, label: str) -> None:
     at.run()
 
 
-def test_uploads_stay_in_their_folder_and_keep_each_others_bytes() -> None:
-    uploads: list[Any] = [
+def test_uploads_stay_in_their_folder_and_keep_each_others_bytes(ws: Workspace) -> None:
+    files: list[Any] = [
         Upload("../../evil.png", b"1"),
         Upload("a.png", b"2"),
         Upload("box\\a.png", b"3"),
         Upload("cards.csv", b"file,card"),
     ]
-    source, cards = import_form._save(uploads)
+    source, cards = import_form._save(ws, files)
+    assert source.is_relative_to(ws.cache)
     assert {path.name: path.read_bytes() for path in source.iterdir()} == {
         "evil.png": b"1",
         "a.png": b"2",
@@ -47,9 +50,22 @@ def test_uploads_stay_in_their_folder_and_keep_each_others_bytes() -> None:
 
 
 @pytest.mark.parametrize("name", ["labels.json", "scans.zip", "table.csv"])
-def test_a_single_label_file_or_zip_is_the_source_itself(name: str) -> None:
-    source, cards = import_form._save([Upload(name, b"x")])  # type: ignore[list-item]
+def test_a_single_label_file_or_zip_is_the_source_itself(ws: Workspace, name: str) -> None:
+    source, cards = import_form._save(ws, [Upload(name, b"x")])  # type: ignore[list-item]
     assert source.name == name and cards is None
+
+
+def test_copies_of_uploads_go_after_a_day_and_not_while_a_job_reads_them(ws: Workspace, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"kept by its own path")
+    new, old, read = (uploads.new(ws) for _ in range(3))
+    (old / "link.png").symlink_to(picture)
+    RunFolder.create(ws.jobs, {"kind": "import", "title": "Import", "args": {"source": str(read / "files")}}).queue()
+    for folder in (old, read):
+        os.utime(folder, (time.time() - uploads.KEPT_S - 60,) * 2)
+    uploads.clear(ws)
+    assert [folder.exists() for folder in (new, old, read)] == [True, False, True]
+    assert picture.exists()
 
 
 def test_an_import_from_a_folder_becomes_a_job_with_its_options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,11 +11,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app import judged as judged_page
 from app.Home import SECTIONS
 from tests.app.conftest import LONG, add_run, add_sample, charts, said
+from trugrade_core.config import RunConfig
 from trugrade_core.data.store import Dataset, put_entry
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import ClassDef
+from trugrade_core.train.plan import RunPlan
 from trugrade_core.workspace import Workspace, write_json
 
 PAGES = [name for rows in SECTIONS.values() for name, _, _ in rows]
@@ -138,6 +142,28 @@ def test_train_suggests_plans_and_launches(full: Workspace, open_page: Open, mon
     assert started[0].status().state == "queued"
 
 
+def test_train_estimates_when_asked_and_remembers_it_for_this_configuration(
+    full: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trugrade_core.workflows import training
+
+    asked: list[float] = []
+
+    def probed(ws: Workspace, config: RunConfig, *, random_init: bool = False) -> RunPlan:
+        asked.append(config.hyperparameters.optimization.learning_rate)
+        found = {"seconds": 754.0, "peak_memory_bytes": 1_530_000_000, "disk_bytes": 117_000_000, "source": "probed"}
+        return training.plan(ws, config, random_init=random_init).model_copy(update={"estimate": found})
+
+    monkeypatch.setattr(training, "estimate", probed)
+    at = open_page(full, "train", dataset="cards@v1")
+    at.toggle(key="train-random-init").set_value(True).run()
+    assert said(at).count("not estimated") == 3
+    at.button(key="train-estimate").click().run()
+    assert all(words in said(at) for words in ("13 min", "1.53 GB", "117 MB"))
+    at.run()
+    assert len(asked) == 1 and "Estimate" not in labels(at)
+
+
 def test_a_mistake_in_the_yaml_stops_the_launch_and_is_named(full: Workspace, open_page: Open) -> None:
     at = open_page(full, "train", dataset="cards@v1")
     area = next(a for a in at.text_area if a.label == "The same as YAML")
@@ -210,6 +236,35 @@ def test_a_cell_of_the_confusion_opens_its_samples(judged: Workspace, open_page:
     text = said(open_page(judged, "evaluate", run=run, only="background>outer_border", **{"evaluate-view": "samples"}))
     assert "/lab/thumb/" not in text  # there is none
     assert "background taken for outer_border" in text
+
+
+def test_a_bar_of_the_error_distribution_counts_and_opens_the_same_samples(judged: Workspace, open_page: Open) -> None:
+    run = judged_run(judged)
+    found = open_page(judged, "evaluate", run=run, **{"evaluate-view": "curves"}).get("bidi_component")
+    specs = [json.loads(json.loads(e.proto.json)["spec"]) for e in found if e.proto.component_name == "tg_chart"]
+    bars = next(spec["data"][0] for spec in specs if spec["data"][0]["type"] == "bar")
+    opened = {only: n for only, n in zip(bars["customdata"], bars["y"], strict=True) if only}
+    assert sum(opened.values()) == len(list_test(judged))
+    for only, n in opened.items():
+        text = said(open_page(judged, "evaluate", run=run, only=only, **{"evaluate-view": "samples"}))
+        assert text.count("/lab/thumb/") == n
+    assert said(open_page(judged, "evaluate", run=run, only="worst:5..6")).count("/lab/thumb/") == 0
+    assert "is not a number" in said(open_page(judged, "evaluate", run=run, only="worst:a..b"))
+
+
+@pytest.mark.parametrize(("score", "wrong"), [("0.5", False), ("0.95", True)])
+def test_a_point_of_a_curve_opens_what_is_wrong_from_its_score(
+    judged: Workspace, open_page: Open, score: str, wrong: bool
+) -> None:
+    text = said(open_page(judged, "evaluate", run=judged_run(judged), only=f"score:{score}:outer_border"))
+    assert text.count("/lab/thumb/") == (len(list_test(judged)) if wrong else 0)  # every answer scores 0.9
+
+
+@pytest.mark.parametrize("largest", [0.0, 1e-4, 0.254, 0.29, 1.0, 86.6, 5000.0])
+def test_bars_reach_beyond_the_largest_error_in_round_steps(largest: float) -> None:
+    step, count = judged_page.bins(largest)
+    assert 1 <= count <= judged_page.BARS
+    assert step * count > largest
 
 
 def test_a_judged_sample_shows_the_error_of_every_side(judged: Workspace, open_page: Open) -> None:

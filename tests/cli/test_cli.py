@@ -108,3 +108,23 @@ def test_a_dataset_by_hand(call, tmp_path) -> None:
     assert {entry["status"] for entry in plan["plan"].values()} <= {"used", "adapted"}
     code, _removed = call("data", "rm", "cards", "--yes")
     assert code == 0 and call("data", "list") == (0, [])
+
+
+def test_a_version_by_its_name(call, ws, capsys, tmp_path) -> None:
+    call("data", "synth", "cards", "--count", "3", "--dpi", "60")
+    call("data", "snapshot", "cards")
+    call("data", "synth", "cards", "--count", "5", "--seed", "1", "--dpi", "60")
+    call("data", "snapshot", "cards")
+    code, shown = call("data", "show", "cards@v1")
+    assert code == 0 and [v["version"] for v in shown["versions"]] == ["v1"]
+    assert (shown["samples"], [c["annotations"] for c in shown["classes"]]) == (3, [3, 3])
+    now = call("data", "show", "cards")[1]
+    assert [v["version"] for v in now["versions"]] == ["v2", "v1"] and now["samples"] > 3
+    for command in (["split"], ["snapshot"], ["rm", "--yes"]):
+        code, said = call("data", *command, "cards@v1")
+        assert code == 2 and "cards@v1" in said["error"]["message"] and "cards" in said["error"]["what_to_do"]
+    capsys.readouterr()
+    out = tmp_path / "out"
+    assert run_line(["-w", str(ws.root), "data", "export", "cards@v1", "--format", "coco", "-o", str(out)]) == 0
+    words = capsys.readouterr().out
+    assert "Left out: origin (3)" in words

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -157,3 +159,19 @@ def test_image_path_of_a_role_it_has_not(ds: Dataset, sample: Callable[[int], Sa
     assert ds.image_path(sample(0)).name == f"{sample(0).main.sha256}.png"
     with pytest.raises(DatasetError, match="no image 'back'"):
         ds.image_path(sample(0), "back")
+
+
+def test_a_removed_dataset_is_not_made_again_by_who_still_writes(ws: Workspace, ds: Dataset, sample) -> None:
+    ds.put_samples([sample(1)])
+    with ThreadPoolExecutor(1) as pool, pytest.raises(DatasetError, match="was removed") as e:
+        with ds.lock():
+            writing = pool.submit(ds.put_samples, [sample(2)])
+            time.sleep(0.2)  # it waits for the lock now
+            ws.to_trash(ds.path)
+        writing.result()
+    assert e.value.code == "dataset.removed"
+    for use in (lambda: ds.append([said()]), lambda: ds.add_classes([]), ds.facts):
+        with pytest.raises(DatasetError, match="was removed"):
+            use()
+    assert not ds.path.exists()
+    Dataset.create(ws, "cards")

@@ -19,6 +19,7 @@ from trugrade_core.data.importing import ImportOptions, ImportReport, import_dat
 from trugrade_core.data.store import Dataset, list_datasets, put_entry
 from trugrade_core.errors import DatasetError, UsageError
 from trugrade_core.schema import Box
+from trugrade_core.workflows.datasets import remove_dataset
 from trugrade_core.workspace import Workspace
 
 Picture = Callable[..., bytes]
@@ -600,6 +601,16 @@ def test_cards_given_later_replace_assumed_ones(ws: Workspace, yolo: Callable[..
     assert (sample.card, sample.card_assumed, sample.origin, sample.dpi) == ("C1", False, "synthetic", 600)
 
 
+def test_an_origin_that_is_said_counts_also_when_it_is_real(
+    ws: Workspace, yolo: Callable[..., Path], put: Put, bring: Import
+) -> None:
+    root = yolo({"a": FULL, "b": FULL})
+    bring(root, origin="synthetic")
+    bring(root, cards=put(root / "cards.csv", "file,origin,card\na.png,real,C1\nb.png,,C2\n"))
+    samples = Dataset(ws, "d").samples().values()
+    assert {s.sources[0]: s.origin for s in samples} == {"images/a.png": "real", "images/b.png": "synthetic"}
+
+
 def test_a_cards_file_that_is_none(yolo: Callable[..., Path], tmp_path: Path, put: Put, bring: Import) -> None:
     root = yolo({"a": FULL})
     with pytest.raises(DatasetError, match="needs file"):
@@ -618,3 +629,18 @@ def test_the_report_is_what_the_command_line_prints(yolo: Callable[..., Path], b
     found: dict[str, Any] = json.loads(json.dumps(bring(yolo({"a": "9 1 1 1 1"})).as_json()))
     assert found.keys() >= {"dataset", "images", "annotations", "taken", "skipped", "format", "notes", "classes"}
     assert found["skipped"][0].keys() == {"file", "reason"} and found["classes"] == {"1": "outer", "2": "inner"}
+
+
+def test_a_dataset_removed_during_an_import_ends_it(
+    ws: Workspace, yolo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "BATCH", 1)
+    source = yolo({"a": FULL, "b": FULL})
+
+    def remove(done: int, total: int, text: str) -> None:
+        if done == 2:
+            remove_dataset(ws, "d")
+
+    with pytest.raises(DatasetError, match="was removed"):
+        import_dataset(ws, source, "d", ImportOptions(), progress=remove)
+    assert not (ws.datasets / "d").exists() and list(ws.root.glob("trash/*/datasets/d/dataset.json"))

@@ -246,7 +246,7 @@ def test_one_sample_and_one_card(ws: Workspace, yolo: Callable[..., Path], bring
     with pytest.raises(DatasetError, match="all 1 samples are of one card"):
         split(ds)
     found = summary(snapshot(ds))
-    assert found["splits"]["train"] == {"samples": 1, "cards": 1}
+    assert found["splits"]["train"] == {"samples": 1, "cards": 1, "labelled": 1}
     assert found["notes"] == [
         "val is empty: 1 card(s) do not reach for it",
         "test is empty: 1 card(s) do not reach for it",
@@ -258,7 +258,7 @@ def test_all_samples_of_one_card(ws: Workspace, yolo: Callable[..., Path], bring
     bring(yolo({f"C1_{n}": BOX for n in range(5)}), card_pattern="(?P<card>C1)")
     with pytest.raises(DatasetError, match="all 5 samples are of one card"):
         split(Dataset(ws, "d"))
-    assert snapshot(Dataset(ws, "d")).splits["train"] == {"samples": 5, "cards": 1}
+    assert snapshot(Dataset(ws, "d")).splits["train"] == {"samples": 5, "cards": 1, "labelled": 5}
 
 
 @pytest.mark.parametrize("ratios", [(0, 0, 0), (1, 2), (-1, 1, 1), (float("nan"), 1, 1)])
@@ -271,3 +271,31 @@ def test_annotation_rows_hold_plain_boxes_for_analysts(ws: Workspace, ds: Datase
     snapshot(ds)
     row = pq.read_table(ds.versions_path / "v1" / "annotations.parquet").to_pylist()[0]
     assert row["type"] == "box" and Box.model_validate(json.loads(row["value"])) == Box(xyxy=(15.5, 11.5, 47.5, 35.5))
+
+
+def test_labelled_images_are_counted_apart_and_not_under_the_digest(ds: Dataset) -> None:
+    manifest = split(ds, (1, 0, 0))
+    assert manifest.splits["train"] == {"samples": 20, "cards": 20, "labelled": 18}, "a background is labelled"
+    assert (manifest.labelled("train"), manifest.labelled("val")) == (18, 0)
+    path = ds.versions_path / "v1" / "version.json"
+    old = json.loads(path.read_text())
+    old["splits"] = {name: {"samples": n["samples"], "cards": n["cards"]} for name, n in old["splits"].items()}
+    path.write_text(json.dumps(old))
+    assert Version.open(ds.ws, "d@v1").manifest.labelled("train") == 20, "of before labelled images were counted"
+    assert snapshot(ds).version == "v1"
+
+
+def test_a_damaged_version_blocks_neither_the_others_nor_a_new_one(ws: Workspace, ds: Dataset) -> None:
+    split(ds, seed=0)
+    split(ds, seed=1)
+    bad = ds.versions_path / "v1" / "version.json"
+    bad.write_text("{")
+    assert Version.open(ws, "d").manifest.version == "v2"
+    with pytest.raises(DatasetError, match="manifest") as e:
+        Version.open(ws, "d@v1")
+    assert e.value.where == str(bad)
+    bad = ds.versions_path / "v2" / "version.json"
+    bad.write_text(json.dumps(json.loads(bad.read_text()) | {"version": "v9"}))
+    with pytest.raises(DatasetError, match="manifest"):
+        Version.open(ws, "d")
+    assert snapshot(ds).version == "v3"

@@ -75,7 +75,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> tuple[TorchPredictor, 
     torch.set_num_threads(1)
     ours = predictor("mask_rcnn_efficientnet_lite0")
     out = tmp_path_factory.mktemp("exports") / "model-onnx"
-    parity = export(ours, "onnx", out, samples(), facts={"metrics": {"box_map": 0.9}}, reopen=OnnxPredictor.open)
+    parity = export(ours, "onnx", out, samples(), reopen=OnnxPredictor.open)
     return ours, out, parity
 
 
@@ -119,7 +119,7 @@ def test_the_other_architectures_export_too(name: str, tmp_path: Path, monkeypat
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "ultralytics"))
     torch.set_num_threads(1)
     ours = predictor(name)
-    parity = export(ours, "onnx", tmp_path / "a", samples(), facts={}, reopen=OnnxPredictor.open)
+    parity = export(ours, "onnx", tmp_path / "a", samples(), reopen=OnnxPredictor.open)
     assert parity["passed"] and parity["objects"] > 0
     assert (parity["worst"]["mask_iou"] is None) == name.startswith("retinanet")
     licence = json.loads((tmp_path / "a" / "manifest.json").read_text())["licence"]
@@ -206,13 +206,13 @@ def test_wrong_preprocessing_blocks_the_artifact(
     ours, good, _ = artifact
     out = tmp_path / "exports" / "wrong"
 
-    def copied(*_: Any) -> dict[str, Any]:
-        (out.parent / ".wrong.making" / "model.onnx").write_bytes((good / "model.onnx").read_bytes())
+    def copied(_: Any, folder: Path) -> dict[str, Any]:
+        (folder / "model.onnx").write_bytes((good / "model.onnx").read_bytes())
         return json.loads((good / "manifest.json").read_text())
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(ExportError) as e:
         patch.setattr("trugrade_core.export.onnx.write", copied)  # the graph is the good one: only the manifest is off
-        export(ours, "onnx", out, samples(), facts={}, reopen=reopen)
+        export(ours, "onnx", out, samples(), reopen=reopen)
     assert e.value.code == "export.parity" and "does not say what the model says" in e.value.message
     assert e.value.details["parity"]["worst"]["score"] > 1e-3
     assert list(out.parent.iterdir()) == []
@@ -222,7 +222,7 @@ def test_an_artifact_is_never_overwritten(artifact: tuple[TorchPredictor, Path, 
     ours, out, _ = artifact
     before = (out / "manifest.json").read_bytes()
     with pytest.raises(ExportError, match="exists already"):
-        export(ours, "onnx", out, samples(), facts={}, reopen=OnnxPredictor.open)
+        export(ours, "onnx", out, samples(), reopen=OnnxPredictor.open)
     assert (out / "manifest.json").read_bytes() == before
 
 
@@ -243,7 +243,7 @@ def test_a_network_that_onnx_cannot_hold_is_reported(tmp_path: Path) -> None:
 def test_formats_of_later_versions_write_nothing(format: str, tmp_path: Path) -> None:
     given: Any = None
     with pytest.raises(NotInThisVersion):
-        export(given, format, tmp_path / "out", [], facts={}, reopen=OnnxPredictor.open)
+        export(given, format, tmp_path / "out", [], reopen=OnnxPredictor.open)
     assert list(tmp_path.iterdir()) == [] and format in FORMATS
 
 
@@ -258,3 +258,24 @@ def test_importing_loads_nothing_heavy() -> None:
             "print([m for m in ('torch', 'onnx', 'onnxruntime', 'ultralytics') if m in sys.modules])")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_of_two_exports_to_one_name_the_second_to_end_is_told(
+    artifact: tuple[TorchPredictor, Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, good, _ = artifact
+    out = tmp_path / "exports" / "one"
+    made: list[Path] = []
+
+    def write(_: Any, folder: Path) -> dict[str, Any]:
+        made.append(folder)
+        (folder / "model.onnx").write_bytes((good / "model.onnx").read_bytes())
+        if len(made) == 1:
+            export(ours, "onnx", out, samples(1), reopen=OnnxPredictor.open)
+        return json.loads((good / "manifest.json").read_text())
+
+    monkeypatch.setattr("trugrade_core.export.onnx.write", write)
+    with pytest.raises(ExportError, match="exists already") as e:
+        export(ours, "onnx", out, samples(1), reopen=OnnxPredictor.open)
+    assert e.value.code == "export.exists" and made[0] != made[1]
+    assert [p.name for p in out.parent.iterdir()] == ["one"] and (out / "parity.json").exists()

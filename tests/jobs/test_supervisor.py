@@ -7,13 +7,18 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import psutil
 import pytest
 
-from trugrade_core.jobs import launch, wait
+from trugrade_core.jobs import follow, launch, wait
+from trugrade_core.jobs.device import try_device
+from trugrade_core.jobs.supervisor import Supervisor
 from trugrade_core.runs import RunFolder
 from trugrade_core.workflows import datasets
+from trugrade_core.workflows.jobs import perform
+from trugrade_core.workspace import locked, write_json
 
 
 def until(condition: Callable[[], object], what: str) -> object:
@@ -141,3 +146,54 @@ def test_a_folder_that_is_launched_twice_is_worked_on_once(ws) -> None:
     assert wait(folder).state == "finished"
     until(lambda: not processes(folder, child=False), "both supervisors end")
     assert len([e for e in folder.events() if e["kind"] == "state" and e["state"] == "running"]) == 1
+
+
+def test_the_line_for_a_device_is_by_the_time_of_queuing(ws) -> None:
+    first, resumed = (RunFolder(ws.jobs / f"20260101-00000{n}-aaaa") for n in (1, 0))
+    for folder in (first, resumed):  # the resumed one has the older id
+        folder.path.mkdir(parents=True)
+        write_json(folder.path / "job.json", {"kind": "synth", "device": "cpu"})
+        folder.queue()
+        time.sleep(0.01)
+    # Saying whom it waits for does not put a job behind.
+    first.append("state", state="queued", reason="waits for cpu", since=first.status().t)
+    with ExitStack() as stack:
+        assert try_device(ws, "cpu", resumed, stack) == f"{first.id} is before it"
+        assert try_device(ws, "cpu", first, stack) is None
+
+
+def test_following_a_job_reads_its_state_as_it_goes_by(ws, monkeypatch) -> None:
+    folder = RunFolder.create(ws.jobs, {"kind": "synth"})
+    folder.queue()
+    searched = []
+    plain = RunFolder.last
+    monkeypatch.setattr(RunFolder, "last", lambda self, kind: searched.append(kind) or plain(self, kind))
+    events = follow(folder, poll_s=0.01)
+    assert next(events)["state"] == "queued"
+    folder.append("note", attempt=1, text="x")
+    with locked(folder.path / ".lock"):
+        assert next(events)["text"] == "x"
+        folder.append("state", attempt=1, state="running")
+        assert next(events)["state"] == "running"
+        folder.append("state", attempt=1, state="finished")
+        assert [e["state"] for e in events] == ["finished"]
+    assert searched == ["state"]
+
+
+def test_only_the_first_rank_tells_the_result(ws, monkeypatch) -> None:
+    monkeypatch.setattr(datasets, "do_synth", lambda job: {"rank": os.environ["RANK"]})
+    folder = RunFolder.create(ws.jobs, {"kind": "synth"})
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        assert perform(folder).state == "finished"
+    assert [e["values"] for e in folder.events() if e["kind"] == "result"] == [{"rank": "0"}]
+
+
+def test_a_supervisor_takes_the_attempt_it_finds_when_it_is_its_turn(ws) -> None:
+    folder = RunFolder.create(ws.jobs, {"kind": "synth"})
+    folder.queue()
+    supervisor = Supervisor(folder)
+    folder.append("resumed", from_step=0)
+    folder.append("state", state="stopped")
+    supervisor.run()
+    assert supervisor.attempt == 2

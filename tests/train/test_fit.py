@@ -18,6 +18,7 @@ from tests.train.tiny import Events, plan
 from trugrade_core.errors import TrainingError
 from trugrade_core.runs import RunFolder
 from trugrade_core.train import checkpoint
+from trugrade_core.train import fit as fit_module
 from trugrade_core.train.fit import fit
 from trugrade_core.workspace import read_json
 
@@ -48,6 +49,27 @@ def stop_after(steps, command="stop"):
     """A control that asks for `command` once, after that many steps."""
     calls = itertools.count(1)
     return lambda: [command] if next(calls) == steps else []
+
+
+def test_one_slow_save_holds_back_only_the_next(cards, tmp_path, monkeypatch):
+    taken = iter([0.4, 0.0, 0.0, 0.0])
+    spans = []
+
+    def save(run, name, state):
+        if name == "latest":
+            time.sleep(next(taken, 0.0))
+
+    plain = fit_module._decide
+
+    def decide(run, control, ends):
+        spans.append(run.saving_s)
+        assert run.save_every_s == 1e9
+        return plain(run, control, ends)
+
+    monkeypatch.setattr(fit_module, "_save", save)
+    monkeypatch.setattr(fit_module, "_decide", decide)
+    train(cards, tmp_path, hyperparameters__training_process__epochs=3)
+    assert max(spans) >= 0.4 and spans[-1] < 0.4
 
 
 # --- exactness ----------------------------------------------------------------------------------------------------

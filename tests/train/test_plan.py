@@ -189,3 +189,13 @@ def test_planning_imports_no_torch():
     code = "import sys, trugrade_core.train.plan, trugrade_core.train.suggest, trugrade_core.train.estimate; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_only_labelled_images_count(split):
+    counts = {name: n | {"labelled": n["samples"] - 1} for name, n in MANIFEST.splits.items()}
+    found = plan(manifest=MANIFEST.model_copy(update={"splits": counts}))
+    assert found.entries["dataset"]["reason"] == "28 training and 5 validation images"
+    counts[split]["labelled"] = 0
+    refused = plan(manifest=MANIFEST.model_copy(update={"splits": counts})).refused["dataset"]["reason"]
+    assert f"no labelled images in its {split} split" in refused and "trugrade data split cards" in refused

@@ -73,3 +73,11 @@ def test_facts_come_from_the_records():
     facts = version_facts([(sample, boxes), (sample, [])])
     assert facts == Facts(long_side_px=200, smallest_object=0.2, class_counts={"a": 1, "b": 1})
     assert version_facts([]).long_side_px == 0
+
+
+def test_it_reckons_with_labelled_images():
+    splits = MANIFEST.splits | {"train": {"samples": 29, "cards": 27, "labelled": 8}}
+    manifest = MANIFEST.model_copy(update={"splits": splits})
+    mapping, reasons = suggest(manifest, CARDS, DUAL, CPU, here)
+    assert mapping["hyperparameters"]["optimization"]["batch_size"] == 2
+    assert "8 training images" in reasons["hyperparameters.optimization.batch_size"]

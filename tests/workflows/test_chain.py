@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from trugrade_core import DistributedTrainer, ModelExporter
 from trugrade_core.catalog.fold import publish
@@ -14,7 +18,9 @@ from trugrade_core.data.versions import Version
 from trugrade_core.errors import ConfigError, ExportError, NotInThisVersion, TrainingError, TruGradeError
 from trugrade_core.jobs import follow, wait
 from trugrade_core.runs import RunFolder
+from trugrade_core.schema import Prediction
 from trugrade_core.synth import synthesize
+from trugrade_core.worker import Cancelled
 from trugrade_core.workflows import datasets, evaluating, exporting, overview, training
 from trugrade_core.workspace import Workspace, read_json
 
@@ -190,6 +196,19 @@ def test_a_stopped_run_goes_on_where_it_was(lab) -> None:
 
 
 @pytest.mark.slow
+def test_importing_and_training_go_on_at_once(lab) -> None:
+    before = Version.open(lab, "cards").manifest
+    training_run = training.start(lab, small())
+    more = datasets.start_synth(lab, "cards", count=20, seed=2, dpi=60)
+    elsewhere = datasets.start_synth(lab, "others", count=20, seed=3, dpi=60)
+    assert [wait(folder).state for folder in (training_run, more, elsewhere)] == ["finished"] * 3
+    assert training_run.job()["dataset_digest"] == before.digest
+    assert overview.dataset(lab, "cards")["samples"] == 12 + more.results()["images"]
+    assert datasets.snapshot_dataset(lab, "cards")["version"] != before.version
+    assert Version.open(lab, f"cards@{before.version}").manifest == before
+
+
+@pytest.mark.slow
 def test_the_demo_goes_from_cards_to_a_report(tmp_path) -> None:
     from trugrade_core.workflows import demo
 
@@ -208,3 +227,124 @@ def test_a_batch_larger_than_the_validation_split_is_estimated(lab) -> None:
     config = small(hyperparameters={"optimization": {"batch_size": 5}, "training_process": {"epochs": 2}})
     found = training.estimate(lab, config).estimate
     assert found["seconds"] > 0 and found["peak_memory_bytes"] > 1e8 and found["disk_bytes"] > 1e6
+
+
+# --- without a real process -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(ws) -> RunFolder:
+    folder = RunFolder.create(ws.runs, {"kind": "train"})
+    folder.queue()
+    folder.append("state", state="stopped")
+    return folder
+
+
+def test_of_two_clicks_on_resume_one_resumes(ws, stopped, monkeypatch) -> None:
+    monkeypatch.setattr(training, "launch", lambda folder: None)
+    plain = RunFolder.status
+
+    def slow(self, *args):
+        found = plain(self, *args)
+        time.sleep(0.2)
+        return found
+
+    monkeypatch.setattr(RunFolder, "status", slow)
+
+    def click(_: int) -> str:
+        try:
+            return training.resume(ws, stopped.id).id
+        except TrainingError as e:
+            return e.code
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(click, range(2))) == sorted([stopped.id, "training.not_resumable"])
+    assert [e["attempt"] for e in stopped.events() if e["kind"] == "resumed"] == [2]
+
+
+def test_stopping_the_demo_stops_its_training(ws, monkeypatch) -> None:
+    from trugrade_core.workflows import demo
+
+    inner = RunFolder.create(ws.runs, {"kind": "train"})
+    inner.queue()
+    monkeypatch.setattr(demo.training, "start", lambda ws, config: inner)
+
+    def cancelled(folder):
+        raise Cancelled
+
+    monkeypatch.setattr(demo, "wait", cancelled)
+    with pytest.raises(Cancelled):
+        demo._train(ws, "cards@v1", 0, 1.0)
+    assert inner.asked() == (inner.asked()[0], ["stop"])
+
+
+def test_a_run_without_a_best_checkpoint_lends_its_latest(ws, stopped) -> None:
+    trainer = DistributedTrainer(1, workspace=ws)
+    (stopped.path / "config.yaml").write_text(f"task: {TASK}\ndataset: cards@v1\n")
+    with pytest.raises(TrainingError, match="no checkpoint yet"):
+        trainer._from_run(stopped.id)
+    stopped.checkpoints.mkdir()
+    for name in ("latest.pt", "best.pt"):
+        (stopped.checkpoints / name).touch()
+        found = trainer._from_run(stopped.id)["architecture_config"]["pretrained_weights"]
+        assert found == str(stopped.checkpoints / name)
+
+
+def test_a_run_stands_on_the_version_there_was_when_it_was_planned(lab, monkeypatch) -> None:
+    monkeypatch.setattr(training, "launch", lambda folder: None)
+    opened = []
+    plain = Version.open.__func__
+    monkeypatch.setattr(Version, "open", classmethod(lambda cls, ws, name: opened.append(name) or plain(cls, ws, name)))
+    folder = training.start(lab, small())
+    assert opened == ["cards"]
+    assert folder.job()["dataset"] == overview.run_config(folder).dataset == "cards@v1"
+    assert read_json(folder.path / "plan.json")["plan"]["dataset"]["value"] == "cards@v1"
+    lab.to_trash(folder.path)
+
+
+def test_overlays_of_a_folder_lie_as_its_images_do(ws, tmp_path, monkeypatch) -> None:
+    files = ["a/scan.png", "b/scan.png", "b/scan.bmp"]
+    for name in files:
+        path = tmp_path / "scans" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 30)).save(path)
+
+    class Blind:
+        name = "blind"
+
+        def predict(self, images, names, threshold=None):
+            return [Prediction(image=names[0], width=20, height=30, seconds=0.0, instances=())]
+
+    monkeypatch.setattr(evaluating, "open_predictor", lambda ws, model: Blind())
+    out = tmp_path / "out"
+    evaluating.predict(ws, "m", tmp_path / "scans", overlays=out)
+    assert sorted(str(p.relative_to(out)) for p in out.rglob("*.png")) == sorted(f"{f}.overlay.png" for f in files)
+    evaluating.predict(ws, "m", tmp_path / "scans" / "a" / "scan.png", overlays=tmp_path / "one")
+    assert [p.name for p in (tmp_path / "one").iterdir()] == ["scan.png.overlay.png"]
+
+
+def test_a_damaged_dataset_is_a_row_that_says_so(ws) -> None:
+    synthesize(ws, "good", count=3, seed=1, dpi=60)
+    synthesize(ws, "half", count=3, seed=1, dpi=60)
+    datasets.snapshot_dataset(ws, "half")
+    (ws.datasets / "half" / "versions" / "v1" / "version.json").write_text("{")
+    (ws.datasets / "worse").mkdir()
+    (ws.datasets / "worse" / "dataset.json").write_text("{")
+    good, half, worse = overview.datasets(ws)
+    assert (good["samples"], good["reason"]) == (3, "")
+    assert (half["samples"], half["version"]) == (3, "v1") and "version.json" in half["reason"]
+    assert (worse["name"], worse["samples"], worse["classes"]) == ("worse", 0, []) and "not valid JSON" in worse[
+        "reason"
+    ]
+    (version,) = overview.dataset(ws, "half")["versions"]
+    assert version["version"] == "v1" and "version.json" in version["reason"]
+
+
+def test_the_lines_that_repeat_a_run_quote_their_paths(tmp_path) -> None:
+    ws = Workspace.open(tmp_path / "my lab")
+    folder = RunFolder.create(ws.runs, {"kind": "train"})
+    (folder.path / "environment.json").write_text('{"git_commit": "abc"}')
+    (folder.path / "changes.patch").write_text("x")
+    _, patch, _, line = overview.repro(folder)
+    assert shlex.split(patch)[-1] == str(folder.path / "changes.patch")
+    assert shlex.split(line)[1:] == ["-w", str(ws.root), "train", str(folder.path / "config.yaml")]

@@ -14,6 +14,15 @@ from trugrade_core.errors import UsageError
 app = typer.Typer(help="Datasets: import, look, split, keep as versions, export.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Dataset, NAME or NAME@VERSION.")]
+WholeName = Annotated[str, typer.Argument(help="Dataset, NAME.")]
+
+
+def _whole(name: str) -> str:
+    """A name without a version, for what is done to the dataset itself."""
+    if "@" in name:
+        dataset = name.partition("@")[0]
+        raise UsageError(f"'{name}' is a version, which never changes", what_to_do=f"Give the dataset alone: {dataset}")
+    return name
 
 
 @app.command("import")
@@ -100,51 +109,62 @@ def list_() -> None:
     rows = overview.datasets(workspace())
     columns = ["dataset", "samples", "cards", "labelled", "newest version", "classes"]
     keys = ["name", "samples", "cards", "labelled", "version"]
-    say(rows, lambda: table(columns, [[r[k] for k in keys] + [", ".join(r["classes"])] for r in rows]))
+
+    def human() -> None:
+        table(columns, [[r[k] for k in keys] + [", ".join(r["classes"])] for r in rows])
+        for row in rows:
+            if row["reason"]:
+                line(f"{row['name']} is damaged: {row['reason']}")
+
+    say(rows, human)
 
 
 @app.command()
 def show(name: Name) -> None:
-    """One dataset: its classes, versions and splits."""
+    """One dataset as it is now, or one version of it: its classes, versions and splits."""
     from trugrade_core.workflows import overview
 
     found = overview.dataset(workspace(), name)
 
     def human() -> None:
-        line(f"{found['name']}: {found['samples']} samples of {found['cards']} cards, {found['labelled']} labelled")
+        line(f"{name}: {found['samples']} samples of {found['cards']} cards, {found['labelled']} labelled")
         table(["id", "class", "shape", "annotations"],
               [(i, c["name"], c["shape"], c["annotations"]) for i, c in enumerate(found["classes"], 1)])  # fmt: skip
         table(["version", "samples", "train", "val", "test", "digest"],
               [(v["version"], v["samples"], *(v["splits"].get(s, {}).get("samples", 0) for s in ("train", "val", "test")),
                 v["digest"][:12]) for v in found["versions"]])  # fmt: skip
+        for version in found["versions"]:
+            if "reason" in version:
+                line(f"{version['version']} is damaged: {version['reason']}")
 
     say(found, human)
 
 
 @app.command()
 def split(
-    name: Name,
+    name: WholeName,
     ratios: Annotated[str, typer.Option(help="train/val/test.")] = "70/15/15",
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Divide the cards into train, val and test (all images of a card together) and keep that as a version."""
     from trugrade_core.workflows import datasets
 
-    found = datasets.split_dataset(workspace(), name, ratios=datasets.parse_ratios(ratios), seed=seed)
+    found = datasets.split_dataset(workspace(), _whole(name), ratios=datasets.parse_ratios(ratios), seed=seed)
     say(found, lambda: _show_version(name, found))
 
 
 @app.command()
-def snapshot(name: Name) -> None:
+def snapshot(name: WholeName) -> None:
     """Keep the dataset as it is now as an immutable version (splits first if it never was)."""
     from trugrade_core.workflows import datasets
 
-    found = datasets.snapshot_dataset(workspace(), name)
+    found = datasets.snapshot_dataset(workspace(), _whole(name))
     say(found, lambda: _show_version(name, found))
 
 
 def _show_version(name: str, found: dict[str, Any]) -> None:
-    table(["split", "cards", "samples"], [(s, n["cards"], n["samples"]) for s, n in found["splits"].items()],
+    table(["split", "cards", "samples", "labelled"],
+          [(s, n["cards"], n["samples"], n.get("labelled", n["samples"])) for s, n in found["splits"].items()],
           title=f"{name}@{found['version']}   digest {found['digest'][:12]}")  # fmt: skip
     line(f"Next: trugrade suggest {name}@{found['version']} --task border_detection.dual_class -o run.yaml")
 
@@ -161,18 +181,23 @@ def export(
     report = follow_job(datasets.start_export(workspace(), name, format, out, who=who()))
 
     def human() -> None:
-        line(f"Wrote {report.get('images')} images to {out}")
-        for note in report.get("left_out", []):
-            line(f"Left out: {note}")
+        line(f"Wrote {report['images']} images to {out}")
+        for what, count in report["left_out"].items():
+            line(f"Left out: {what} ({count})")
+        for change in report["renamed"][:20]:
+            line(f"Renamed: {change}")
+        if len(report["renamed"]) > 20:
+            line(f"… and {len(report['renamed']) - 20} more; --json lists all.")
 
     say(report, human)
 
 
 @app.command()
-def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def rm(name: WholeName, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Move a dataset to the workspace's trash."""
     from trugrade_core.workflows import datasets
 
+    _whole(name)
     if not yes:
         typer.confirm(f"Move dataset '{name}' to the trash?", abort=True, err=True)
     where = datasets.remove_dataset(workspace(), name)

@@ -306,7 +306,7 @@ def _merged(old: Sample, new: Sample, said: dict[str, Any]) -> Sample:
     }
     if not new.card_assumed:
         changes |= {"card": new.card, "card_assumed": False}
-    if new.origin != "real":
+    if "origin" in new.model_fields_set:  # said, even if it is real
         changes["origin"] = new.origin
     if old.status == "unlabelled":
         changes["status"] = new.status

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
 from ulid import ULID
 
-from trugrade_core.errors import DatasetError, nearest
+from trugrade_core.errors import DatasetError, WorkspaceError, nearest
 from trugrade_core.schema import Annotation, ClassDef, ImageRef, LogEntry, Sample, Value, VersionManifest, digest
 from trugrade_core.workspace import (
     Workspace,
@@ -79,6 +79,7 @@ class Dataset:
     def create(cls, ws: Workspace, name: str, classes: Iterable[ClassDef] = ()) -> Dataset:
         """A new, empty dataset. Raises DatasetError when there is one of that name."""
         ds = cls(ws, check_name(name, "dataset"))
+        ds.path.mkdir(parents=True, exist_ok=True)
         with ds.lock():
             if ds._facts_path.exists():
                 raise DatasetError(f"a dataset '{name}' is there already", where=str(ds.path), code="dataset.exists")
@@ -110,13 +111,31 @@ class Dataset:
     def _facts_path(self) -> Path:
         return self.path / "dataset.json"
 
-    def lock(self) -> contextlib.AbstractContextManager[object]:
-        """Held while something that was read is changed. Not re-entrant."""
-        return locked(self.path / ".lock")
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held while something that was read is changed. Not re-entrant. Raises DatasetError when the dataset is gone."""
+        path = self.path / ".lock"
+        with contextlib.ExitStack() as stack:
+            try:
+                held = stack.enter_context(locked(path, make_folder=False))
+                # Who had it before may have moved the folder away, and the lock with it.
+                here = held is not None and os.path.samestat(os.fstat(held.fileno()), path.stat())
+            except FileNotFoundError as e:
+                raise self._gone() from e
+            if not here:
+                raise self._gone()
+            yield
+
+    def _gone(self) -> DatasetError:
+        return DatasetError(f"dataset '{self.name}' was removed", where=str(self.path), code="dataset.removed",
+                            what_to_do="Move it back from the workspace's trash, or import it again.")  # fmt: skip
 
     def facts(self) -> dict[str, Any]:
         """dataset.json: name, classes, created, and `split` {ratios, seed} once it was split."""
-        found = read_json(self._facts_path)
+        try:
+            found = read_json(self._facts_path)
+        except FileNotFoundError as e:
+            raise self._gone() from e
         assert isinstance(found, dict)  # noqa: S101
         return found
 
@@ -251,16 +270,35 @@ class Dataset:
     def versions_path(self) -> Path:
         return self.path / "versions"
 
+    def version_names(self) -> list[str]:
+        """v1, v2, …: every snapshot's, oldest first."""
+        names = (path.parent.name for path in self.versions_path.glob("v*/version.json"))
+        return sorted((name for name in names if name[1:].isdigit()), key=lambda name: int(name[1:]))
+
+    def manifest(self, version: str = "") -> VersionManifest:
+        """That version's manifest, or the newest's. Raises DatasetError: there is none, or it cannot be read."""
+        known = self.version_names()
+        if not known:
+            raise DatasetError(f"dataset '{self.name}' has no version yet", where=str(self.path),
+                               code="dataset.no_version",
+                               what_to_do=f"Make one: trugrade data snapshot {self.name}")  # fmt: skip
+        version = version or known[-1]
+        if version not in known:
+            raise DatasetError(f"dataset '{self.name}' has no version '{version}'", where=str(self.path),
+                               code="dataset.no_version", what_to_do=nearest(version, known))  # fmt: skip
+        path = self.versions_path / version / "version.json"
+        try:
+            found = VersionManifest.model_validate(read_json(path))
+            if found.version != version:
+                raise ValueError(f"it is of {found.version}")
+        except (WorkspaceError, ValueError) as e:
+            raise DatasetError("is not this version's manifest", where=str(path), code="dataset.tampered",
+                               what_to_do="Restore the file from a copy, or move the version's folder away.") from e  # fmt: skip
+        return found
+
     def versions(self) -> list[VersionManifest]:
         """Every snapshot's manifest, oldest first. Raises DatasetError for one that cannot be read."""
-        found = []
-        for path in self.versions_path.glob("v*/version.json"):
-            try:
-                found.append(VersionManifest.model_validate(read_json(path)))
-            except ValidationError as e:
-                raise DatasetError("is not a version's manifest", where=str(path), code="dataset.tampered",
-                                   what_to_do="Restore the file from a copy, or move the version's folder away.") from e  # fmt: skip
-        return sorted(found, key=lambda manifest: int(manifest.version[1:]))
+        return [self.manifest(name) for name in self.version_names()]
 
 
 def as_annotation(line: bytes) -> Annotation:

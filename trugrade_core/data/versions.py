@@ -9,6 +9,7 @@ A version is built in a temporary folder and renamed, so it is there whole or no
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -187,9 +188,10 @@ def snapshot(ds: Dataset) -> VersionManifest:
 
 def _publish(ds: Dataset, folder: Path) -> VersionManifest:
     manifest = _write(ds, folder)
-    last = ds.versions()[-1:]
-    if last and last[0].digest == manifest.digest:
-        return last[0]
+    with contextlib.suppress(DatasetError):  # no version yet, or a damaged one, which is no reason to make none
+        last = ds.manifest()
+        if last.digest == manifest.digest:
+            return last
     numbers = [int(p.name[1:]) for p in ds.versions_path.glob("v*") if p.name[1:].isdigit()]
     manifest = manifest.model_copy(update={"version": f"v{max(numbers, default=0) + 1}"})
     write_json(folder / "version.json", manifest.model_dump(mode="json"))
@@ -212,6 +214,7 @@ def _write(ds: Dataset, folder: Path) -> VersionManifest:
                 continue  # imported since the cards were shared out: it belongs to the next version
             ids.append(sample.id)
             counts[sample.split]["samples"] += 1
+            counts[sample.split]["labelled"] += sample.status == "done"
             cards[sample.split].add(sample.card)
             row = _sample_row(sample)
             check.add("sample", row)
@@ -230,7 +233,8 @@ def _write(ds: Dataset, folder: Path) -> VersionManifest:
     return VersionManifest(
         dataset=ds.name, version="", digest=check.hex(), classes=ds.classes, created=now(),
         samples=len(ids), annotations=count, seed=used["seed"], ratios=used["ratios"],
-        splits={name: {"samples": counts[name]["samples"], "cards": len(cards[name])} for name in SPLITS},
+        splits={name: {"samples": counts[name]["samples"], "cards": len(cards[name]),
+                       "labelled": counts[name]["labelled"]} for name in SPLITS},
     )  # fmt: skip
 
 
@@ -280,15 +284,8 @@ class Version:
         not those it was made with."""
         dataset, _, wanted = name.partition("@")
         ds = Dataset.open(ws, dataset)
-        manifests = {manifest.version: manifest for manifest in ds.versions()}
-        if not manifests:
-            raise DatasetError(f"dataset '{dataset}' has no version yet", where=str(ds.path), code="dataset.no_version",
-                               what_to_do=f"Make one: trugrade data snapshot {dataset}")  # fmt: skip
-        wanted = wanted or list(manifests)[-1]
-        if wanted not in manifests:
-            raise DatasetError(f"dataset '{dataset}' has no version '{wanted}'", where=str(ds.path),
-                               code="dataset.no_version", what_to_do=nearest(wanted, list(manifests)))  # fmt: skip
-        manifest, folder = manifests[wanted], ds.versions_path / wanted
+        manifest = ds.manifest(wanted)
+        folder = ds.versions_path / manifest.version
         try:
             tables = pq.read_table(folder / "samples.parquet"), pq.read_table(folder / "annotations.parquet")
             found = _digest_of(manifest, *tables)

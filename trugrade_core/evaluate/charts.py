@@ -86,24 +86,9 @@ def line_chart(
 
     parts = [_axes(px, py, nice_ticks(x0, x1), _y_ticks(y0, y1, log_y), x_title, y_title)]
     for s in series:
-        if s.band:
-            there = " ".join(f"{px(x):.1f},{py(high):.1f}" for x, _, high in s.band)
-            back = " ".join(f"{px(x):.1f},{py(low):.1f}" for x, low, _ in reversed(s.band))
-            parts.append(f"<polygon points='{there} {back}' fill='{s.colour}' opacity='.16'/>")
-        drawn = [p for p in s.points if not log_y or p[1] > 0]
-        path = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in drawn)
-        dash = " stroke-dasharray='5 4'" if s.dashed else ""
-        parts.append(f"<polyline points='{path}' fill='none' stroke='{s.colour}' stroke-width='1.8'{dash}/>")
-        if s.dots or len(drawn) == 1:
-            parts += [f"<circle cx='{px(x):.1f}' cy='{py(y):.1f}' r='2.6' fill='{s.colour}'/>" for x, y in drawn]
+        parts += _line(s, px, py, log_y)
     if marker:
-        at = px(marker[0])
-        end = "end" if at > WIDTH / 2 else "start"
-        shift = -5 if end == "end" else 5
-        parts.append(f"<line x1='{at:.1f}' x2='{at:.1f}' y1='{TOP}' y2='{HEIGHT - BOTTOM}' class='mark'/>")
-        parts.append(
-            f"<text x='{at + shift:.1f}' y='{HEIGHT - BOTTOM - 8}' text-anchor='{end}'>{escape(marker[1])}</text>"
-        )
+        parts += _marker(px(marker[0]), marker[1])
     legend = "".join(
         f"<span><i style='background:{s.colour}'></i>{escape(s.name)}</span>"
         for s in series
@@ -112,6 +97,31 @@ def line_chart(
     words = ", ".join(s.name for s in series if s.name)
     svg = f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{escape(y_title)} by {escape(x_title)}: {escape(words)}'>"
     return Markup(f"{svg}{''.join(parts)}</svg>" + (f"<div class='legend'>{legend}</div>" if legend else ""))  # noqa: S704
+
+
+def _line(s: Series, px: Callable[[float], float], py: Callable[[float], float], log_y: bool) -> list[str]:
+    parts = []
+    if s.band:
+        there = " ".join(f"{px(x):.1f},{py(high):.1f}" for x, _, high in s.band)
+        back = " ".join(f"{px(x):.1f},{py(low):.1f}" for x, low, _ in reversed(s.band))
+        parts.append(f"<polygon points='{there} {back}' fill='{s.colour}' opacity='.16'/>")
+    drawn = [p for p in s.points if not log_y or p[1] > 0]
+    path = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in drawn)
+    dash = " stroke-dasharray='5 4'" if s.dashed else ""
+    parts.append(f"<polyline points='{path}' fill='none' stroke='{s.colour}' stroke-width='1.8'{dash}/>")
+    if s.dots or len(drawn) == 1:
+        parts += [f"<circle cx='{px(x):.1f}' cy='{py(y):.1f}' r='2.6' fill='{s.colour}'/>" for x, y in drawn]
+    return parts
+
+
+def _marker(at: float, words: str) -> list[str]:
+    """A dotted vertical line at `at` px, its words on the side that has room."""
+    end = "end" if at > WIDTH / 2 else "start"
+    shift = -5 if end == "end" else 5
+    return [
+        f"<line x1='{at:.1f}' x2='{at:.1f}' y1='{TOP}' y2='{HEIGHT - BOTTOM}' class='mark'/>",
+        f"<text x='{at + shift:.1f}' y='{HEIGHT - BOTTOM - 8}' text-anchor='{end}'>{escape(words)}</text>",
+    ]
 
 
 def _y_ticks(y0: float, y1: float, log_y: bool) -> list[float]:

@@ -10,6 +10,7 @@ Importing this costs nothing. A new format is a file here and its row in FORMATS
 from __future__ import annotations
 
 import importlib
+import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,31 +70,30 @@ def export(
     out: Path,
     samples: Samples,
     *,
-    facts: dict[str, Any],
     reopen: Callable[[Path], Predictor],
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write the artifact folder `out`, open it again with `reopen` and compare it with `predictor` on `samples`.
 
-    `facts` go into the manifest as they are. Returns the parity, `{"passed", "compared", "worst", …}`. Raises
+    Returns the parity, `{"passed", "compared", "worst", …}`. Raises
     ExportError, and leaves nothing at `out`, when the two differ (code export.parity) or when there is nothing to
     compare; UsageError or NotInThisVersion before any file is made.
     """
     from trugrade_core.export.parity import compare, require
 
     row = check_format(format)
+    taken = ExportError("exists already", where=str(out), code="export.exists",
+                        what_to_do="Give another name, or remove the old one.")  # fmt: skip
     if out.exists():
-        raise ExportError("exists already", where=str(out), code="export.exists",
-                          what_to_do="Give another name, or remove the old one.")  # fmt: skip
+        raise taken
     module, _, name = row.write.partition(":")
     say = progress or (lambda done, total, text: None)
-    making = out.with_name(f".{out.name}.making")
-    shutil.rmtree(making, ignore_errors=True)
+    making = out.with_name(f".{out.name}.{secrets.token_hex(4)}.making")
     making.mkdir(parents=True)
     try:
         say(0, 3, f"exporting as {format}")
         written = getattr(importlib.import_module(module), name)(predictor, making)
-        manifest = {"format": 1, "kind": format, "created": now().isoformat(), **facts, **written}
+        manifest = {"format": 1, "kind": format, "created": now().isoformat(), **written}
         write_json(making / "manifest.json", manifest)
         say(1, 3, f"comparing on {len(samples)} images")
         parity = compare(predictor, reopen(making), samples)
@@ -102,7 +102,10 @@ def export(
         write_json(
             making / "manifest.json", {**manifest, "parity": {k: parity[k] for k in ("passed", "compared", "worst")}}
         )
-        making.rename(out)
+        try:
+            making.rename(out)
+        except OSError as e:
+            raise (taken if out.exists() else e) from e
     finally:
         shutil.rmtree(making, ignore_errors=True)
     say(3, 3, "done")

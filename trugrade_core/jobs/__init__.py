@@ -34,11 +34,13 @@ def launch(folder: RunFolder) -> None:
 
 def follow(folder: RunFolder, *, poll_s: float = 0.2) -> Iterator[dict[str, Any]]:
     """Every event of a job from its first on, as it is written, until it has ended."""
-    offset = 0
+    offset, last = 0, None
     while True:
-        ended = not folder.status().live
+        # Asked before reading, so that nothing written before the end is missed.
+        ended = not folder.status(last).live
         for end, event in folder.follow(offset):
             offset = end
+            last = event if event["kind"] == "state" else last
             yield event
         if ended:
             return

@@ -32,13 +32,17 @@ def try_device(ws: Workspace, device: str, folder: RunFolder, stack: ExitStack) 
 
 
 def _first_in_line(ws: Workspace, device: str, folder: RunFolder) -> str | None:
-    """An older job that waits for the same device, if any."""
+    """A job that was queued for the same device before, if any."""
+    mine = folder.status().t, folder.id
     for parent in (ws.runs, ws.jobs):
         for path in list_ids(parent):
             other = RunFolder(path)
-            if other.id >= folder.id or not (path / "job.json").exists():
+            if other.id == folder.id or not (path / "job.json").exists():
                 continue
             with contextlib.suppress(TruGradeError, KeyError, TypeError):  # a damaged folder waits for nothing
-                if other.job().get("device") == device and other.status().state == "queued":
+                if other.job().get("device") != device:
+                    continue
+                status = other.status()
+                if status.state == "queued" and (status.t, other.id) < mine:
                     return other.id
     return None

@@ -33,7 +33,7 @@ class Supervisor:
         self.folder = folder
         self.ws = Workspace(folder.path.parent.parent)
         self.job = folder.job()
-        self.attempt = folder.attempt()
+        self.attempt = 0
         self.control_offset = 0
         self.children: list[subprocess.Popen[bytes]] = []
         self.asked: list[Command] = []
@@ -41,6 +41,7 @@ class Supervisor:
     def run(self) -> None:
         with ExitStack() as stack:
             stack.enter_context(locked(self.folder.path / ".lock"))
+            self.attempt = self.folder.attempt()  # now that the attempt before has ended
             if self.folder.status().state != "queued":
                 return
             if self._wait_for_device(stack):
@@ -61,7 +62,11 @@ class Supervisor:
             if holder is None:
                 break
             if not told:
-                self._state("queued", f"waits for {device}: {holder}")
+                queued = self.folder.status().t  # its place in the line
+                reason = f"waits for {device}: {holder}"
+                self.folder.append(
+                    "state", sync=True, attempt=self.attempt, state="queued", reason=reason, since=queued
+                )
                 self._publish()
                 told = True
             if self._told_to_end():

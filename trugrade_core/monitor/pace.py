@@ -11,7 +11,6 @@ import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, TypedDict
 
@@ -168,10 +167,3 @@ def spread(values: list[float]) -> tuple[float, float]:
     size = max(1, math.ceil(len(values) / BLOCKS))
     blocks = [statistics.median(values[i : i + size]) for i in range(0, len(values), size)]
     return min(blocks), max(blocks)
-
-
-def pace_of(events: Iterable[dict[str, Any]]) -> Pace:
-    found = Pace()
-    for event in events:
-        found.add(event)
-    return found

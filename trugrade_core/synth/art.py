@@ -124,29 +124,8 @@ def _limb(image: Image, points: list[tuple[float, float]], thick: float, colour:
         cv2.circle(image, (int(x), int(y)), max(1, round(thick / 2)), colour, -1, cv2.LINE_AA)
 
 
-def _figure(image: Image, rng: np.random.Generator, p: Print, x: float, top: float, tall: float) -> None:
-    """A player: cap, head, jersey, arms, trousers, perhaps a bat; `tall` is crown to heel in px."""
-    head = tall * 0.075
-    skin = SKIN[rng.integers(len(SKIN))]
-    cloth: RGB = (228, 226, 220) if rng.random() < 0.5 else p.colours[1]
-    legs: RGB = tuple(0.93 * c for c in cloth) if rng.random() < 0.6 else (222, 220, 214)  # type: ignore[assignment]
-    shoulder, hip = top + 2.7 * head, top + tall * 0.55
-    span = rng.uniform(1.9, 2.4) * head
-    for side in (-1, 1):
-        knee = (x + side * span * rng.uniform(0.5, 1.1), top + tall * 0.77)
-        foot = (knee[0] + side * head * rng.uniform(-0.5, 1.2), top + tall)
-        _limb(image, [(x + side * span * 0.4, hip), knee, foot], 1.5 * head, legs)
-        _limb(image, [foot, (foot[0] + side * 0.9 * head, foot[1])], 0.7 * head, (28, 26, 30))
-    body = [(x - span, shoulder), (x + span, shoulder), (x + span * 0.75, hip), (x - span * 0.75, hip)]
-    cv2.fillPoly(image, [np.array(body).round().astype(np.int32)], cloth, cv2.LINE_AA)
-    hands = []
-    for side in (-1, 1):
-        elbow = (x + side * span * rng.uniform(1.1, 1.7), shoulder + head * rng.uniform(0.3, 2.6))
-        hand = (elbow[0] + side * head * rng.uniform(-1.6, 1.4), elbow[1] - head * rng.uniform(-1.5, 2.2))
-        _limb(image, [(x + side * span * 0.85, shoulder + 0.35 * head), elbow], 1.1 * head, cloth)
-        _limb(image, [elbow, hand], 0.75 * head, skin)
-        hands.append(hand)
-    _limb(image, [(x, shoulder - head), (x, shoulder)], 0.9 * head, skin)
+def _head(image: Image, rng: np.random.Generator, x: float, top: float, head: float, skin: RGB, cap: RGB) -> None:
+    """Face under a cap whose peak points left or right; `head` is half its height in px, `top` its crown."""
     cv2.ellipse(
         image,
         (round(x), round(top + 1.1 * head)),
@@ -158,7 +137,6 @@ def _figure(image: Image, rng: np.random.Generator, p: Print, x: float, top: flo
         -1,
         cv2.LINE_AA,
     )
-    cap = p.colours[2]
     cv2.ellipse(
         image,
         (round(x), round(top + 0.7 * head)),
@@ -195,10 +173,36 @@ def _figure(image: Image, rng: np.random.Generator, p: Print, x: float, top: flo
     _limb(
         image, [(x - 0.25 * head, top + 1.72 * head), (x + 0.25 * head, top + 1.72 * head)], 0.12 * head, (140, 70, 66)
     )
+    _limb(image, [(x, top + 0.72 * head), (x + turn * 1.4 * head, top + 0.78 * head)], 0.3 * head, cap)
+
+
+def _figure(image: Image, rng: np.random.Generator, p: Print, x: float, top: float, tall: float) -> None:
+    """A player: cap, head, jersey, arms, trousers, perhaps a bat; `tall` is crown to heel in px."""
+    head = tall * 0.075
+    skin = SKIN[rng.integers(len(SKIN))]
+    cloth: RGB = (228, 226, 220) if rng.random() < 0.5 else p.colours[1]
+    legs: RGB = tuple(0.93 * c for c in cloth) if rng.random() < 0.6 else (222, 220, 214)  # type: ignore[assignment]
+    shoulder, hip = top + 2.7 * head, top + tall * 0.55
+    span = rng.uniform(1.9, 2.4) * head
+    for side in (-1, 1):
+        knee = (x + side * span * rng.uniform(0.5, 1.1), top + tall * 0.77)
+        foot = (knee[0] + side * head * rng.uniform(-0.5, 1.2), top + tall)
+        _limb(image, [(x + side * span * 0.4, hip), knee, foot], 1.5 * head, legs)
+        _limb(image, [foot, (foot[0] + side * 0.9 * head, foot[1])], 0.7 * head, (28, 26, 30))
+    body = [(x - span, shoulder), (x + span, shoulder), (x + span * 0.75, hip), (x - span * 0.75, hip)]
+    cv2.fillPoly(image, [np.array(body).round().astype(np.int32)], cloth, cv2.LINE_AA)
+    hands = []
+    for side in (-1, 1):
+        elbow = (x + side * span * rng.uniform(1.1, 1.7), shoulder + head * rng.uniform(0.3, 2.6))
+        hand = (elbow[0] + side * head * rng.uniform(-1.6, 1.4), elbow[1] - head * rng.uniform(-1.5, 2.2))
+        _limb(image, [(x + side * span * 0.85, shoulder + 0.35 * head), elbow], 1.1 * head, cloth)
+        _limb(image, [elbow, hand], 0.75 * head, skin)
+        hands.append(hand)
+    _limb(image, [(x, shoulder - head), (x, shoulder)], 0.9 * head, skin)
+    _head(image, rng, x, top, head, skin, p.colours[2])
     _limb(
         image, [(x - 0.5 * span, shoulder), (x, shoulder + head), (x + 0.5 * span, shoulder)], 0.22 * head, p.colours[2]
     )
-    _limb(image, [(x, top + 0.72 * head), (x + turn * 1.4 * head, top + 0.78 * head)], 0.3 * head, cap)
     if rng.random() < 0.6:
         at, angle = hands[rng.integers(2)], rng.uniform(-2.4, -0.7)
         _limb(

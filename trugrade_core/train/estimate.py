@@ -30,8 +30,9 @@ def estimate(plan: RunPlan, workspace: Path) -> Estimate:
         )
     except subprocess.TimeoutExpired as e:
         raise TrainingError(f"the probe did not finish within {SECONDS} s", code="training.probe") from e
-    lines = done.stdout.strip().splitlines()
-    answer: Any = json.loads(lines[-1]) if lines else {"error": {"message": f"it ended with {done.returncode}"}}
+    answer: Any = {"error": {"message": f"it ended with {done.returncode}"}}
+    if done.returncode == 0:  # else what it printed is not its answer
+        answer = json.loads(done.stdout.strip().splitlines()[-1])
     if "error" in answer:
         said = answer["error"]
         raise TrainingError(f"the probe failed: {said['message']}", where=said.get("where", ""), code="training.probe",

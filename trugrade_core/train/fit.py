@@ -175,7 +175,7 @@ def _decide(run: Run, control: Control, ends: float) -> Decision:
             decision = "discard" if "discard" in asked else "stop"
         elif time.monotonic() >= ends:
             decision = "time"
-        elif "save" in asked or time.monotonic() - run.saved_at >= run.save_every_s:
+        elif "save" in asked or time.monotonic() - run.saved_at >= max(run.save_every_s, run.saving_s / SAVING_SHARE):
             decision = "save"
     if run.fabric.world_size > 1:
         decision = run.fabric.broadcast(decision)
@@ -239,7 +239,7 @@ def _save_latest(run: Run) -> None:
         }
         _save(run, "latest", state)
     run.saved_at = time.monotonic()
-    run.save_every_s = max(run.save_every_s, (run.saved_at - begun) / SAVING_SHARE)
+    run.saving_s = run.saved_at - begun
 
 
 def _save(run: Run, name: str, state: dict[str, Any]) -> None:

@@ -256,7 +256,7 @@ def _dataset(answers: _Answers, manifest: VersionManifest | None) -> None:
     name = f"{manifest.dataset}@{manifest.version}"
     for split in ("train", "val"):
         if not _count(manifest, split):
-            answers.refused("dataset", f"{name} has no images in its {split} split; label or import more cards, then: "
+            answers.refused("dataset", f"{name} has no labelled images in its {split} split; label or import more cards, then: "
                             f"trugrade data split {manifest.dataset}")  # fmt: skip
     answers.used(
         "dataset", name, f"{_count(manifest, 'train')} training and {_count(manifest, 'val')} validation images"
@@ -264,7 +264,7 @@ def _dataset(answers: _Answers, manifest: VersionManifest | None) -> None:
 
 
 def _count(manifest: VersionManifest, split: str) -> int:
-    return manifest.splits.get(split, {}).get("samples", 0)
+    return manifest.labelled(split)
 
 
 def _devices(answers: _Answers, machine: Machine) -> tuple[Literal["cpu", "cuda"], int]:

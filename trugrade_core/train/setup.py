@@ -69,6 +69,8 @@ class Run:
     at: Position = field(default_factory=Position)
     save_every_s: float = SAVE_EVERY_S
     saved_at: float = field(default_factory=time.monotonic)
+    saving_s: float = 0.0
+    """How long the last save took."""
 
     @property
     def window(self) -> int:

@@ -99,7 +99,7 @@ def suggest(
     word, why = _weights(row, variant, weights_found)
     put("architecture_config.pretrained_weights", word, why)
     _from_data(put, facts, variant)
-    _from_size(put, manifest.splits.get("train", {}).get("samples", 0), row, machine)
+    _from_size(put, manifest.labelled("train"), row, machine)
     for key in ("hyperparameters.optimization.optimizer", "hyperparameters.optimization.learning_rate",
                 "data.image_size"):  # fmt: skip
         value = _dig(best["config"], key) if best else None

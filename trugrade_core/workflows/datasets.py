@@ -80,8 +80,9 @@ def snapshot_dataset(ws: Workspace, name: str) -> dict[str, Any]:
 
 def remove_dataset(ws: Workspace, name: str) -> Path:
     """Move a dataset to the workspace's trash; returns where it lies now."""
-    Dataset.open(ws, name)
-    return ws.to_trash(ws.datasets / name)
+    ds = Dataset.open(ws, name)
+    with ds.lock():  # nobody writes to it while it goes
+        return ws.to_trash(ds.path)
 
 
 def parse_ratios(text: str) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -80,7 +81,12 @@ def _train(ws: Workspace, dataset: str, seed: int, minutes: float) -> RunFolder:
         }
     )
     folder = training.start(ws, config)
-    status = wait(folder)
+    try:
+        status = wait(folder)
+    except BaseException:  # the demo was told to end, and so its training is
+        with contextlib.suppress(TrainingError):  # it has ended by itself
+            training.control(ws, folder.id, "stop")
+        raise
     if status.state not in ("finished", "stopped"):
         raise TrainingError(f"the demo's training is {status.state}: {status.reason}", where=folder.id,
                             what_to_do=status.what_to_do)  # fmt: skip

@@ -99,7 +99,9 @@ def predict(
 ) -> dict[str, Any]:
     """`{"model", "predictions"}` for an image or a folder; a file that cannot be read is an entry with `error`."""
     predictor = open_predictor(ws, model)
-    rows = [_predict_one(predictor, file, threshold, overlays) for file in _images(path)]
+    rows = [
+        _predict_one(predictor, file, threshold, overlays and _overlay(overlays, file, path)) for file in _images(path)
+    ]
     if not rows:
         raise UsageError(
             "no images here", where=str(path), what_to_do=f"Known endings: {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -118,7 +120,13 @@ def _images(path: Path) -> Iterator[Path]:
         yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
 
 
-def _predict_one(predictor: Predictor, file: Path, threshold: float | None, overlays: Path | None) -> dict[str, Any]:
+def _overlay(folder: Path, file: Path, given: Path) -> Path:
+    """Where the drawing of `file` goes: as it lies below `given`, so that no two share a name."""
+    below = file.relative_to(given if given.is_dir() else given.parent)
+    return folder / below.with_name(f"{below.name}.overlay.png")
+
+
+def _predict_one(predictor: Predictor, file: Path, threshold: float | None, overlay: Path | None) -> dict[str, Any]:
     from trugrade_core.data.images import decode, probe
 
     try:
@@ -129,10 +137,10 @@ def _predict_one(predictor: Predictor, file: Path, threshold: float | None, over
     except OSError as e:
         return {"image": str(file), "error": f"cannot be read ({e.strerror})"}
     prediction = predictor.predict([image], [str(file)], threshold)[0]
-    if overlays:
+    if overlay:
         from trugrade_core.evaluate.overlay import draw
 
-        draw(image, prediction, overlays / f"{file.stem}.overlay.png")
+        draw(image, prediction, overlay)
     return as_row(prediction)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trugrade_core.data.versions import Version
 from trugrade_core.errors import ExportError
 from trugrade_core.runs import Progress, RunFolder
 from trugrade_core.workflows import overview
@@ -54,24 +53,8 @@ def export_checkpoint(
     version = overview.version_of(ws, folder)
     records = (version.records("val") or version.records("train"))[:PARITY_IMAGES]
     samples = [(decode(version.image_path(sample)), sample, annotations) for sample, annotations in records]
-    facts = _facts(folder, version, checkpoint)
-    parity = export(predictor, format, out, samples, facts=facts, reopen=OnnxPredictor.open, progress=progress)
+    parity = export(predictor, format, out, samples, reopen=OnnxPredictor.open, progress=progress)
     return {"artifact": str(out), "manifest": read_json(out / "manifest.json"), "parity": parity}
-
-
-def _facts(folder: RunFolder, version: Version, checkpoint: Path) -> dict[str, Any]:
-    """What the manifest says of where the artifact comes from."""
-    best = read_json(checkpoint.with_suffix(".json"))
-    job = folder.job()
-    return {
-        "run": folder.id,
-        "task": job["task"],
-        "architecture": job["architecture"],
-        "dataset": job["dataset"],
-        "dataset_digest": version.manifest.digest,
-        "checkpoint_digest": best["digest"],
-        "metrics": best.get("metrics", {}),
-    }
 
 
 class ModelExporter:

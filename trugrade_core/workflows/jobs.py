@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ def perform(folder: RunFolder) -> Outcome:
     job = Job(Workspace(folder.path.parent.parent), folder, spec.get("args", {}))
     values = getattr(importlib.import_module(module), name)(job)
     outcome = Outcome(values.pop("state", "finished"), values.pop("reason", ""))
-    if values:
+    if values and os.environ.get("RANK", "0") == "0":  # every rank of a training comes to the same
         job.emit("result", values=values)
     return outcome
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from trugrade_core.config import RunConfig, get_key, leaves, load_mapping, parse_config
 from trugrade_core.data.store import Dataset, list_datasets
 from trugrade_core.data.versions import Version, summary
-from trugrade_core.errors import TrainingError, TruGradeError, UsageError
+from trugrade_core.errors import DatasetError, TrainingError, TruGradeError, UsageError
 from trugrade_core.models import describe
 from trugrade_core.runs import RunFolder, list_ids
+from trugrade_core.schema import Sample
 from trugrade_core.tasks import TASKS
 from trugrade_core.workspace import Workspace, read_json
 
@@ -40,30 +43,67 @@ def tasks() -> list[dict[str, Any]]:
 
 
 def datasets(ws: Workspace) -> list[dict[str, Any]]:
-    return [_dataset_row(Dataset.open(ws, name)) for name in list_datasets(ws)]
+    """A row for each dataset; `reason` says what is damaged, in one that cannot be read at all also the counts are 0."""
+    rows = []
+    for name in list_datasets(ws):
+        try:
+            rows.append(_dataset_row(Dataset.open(ws, name)))
+        except (TruGradeError, ValueError, KeyError) as e:
+            rows.append({"name": name, **_counts([]), "version": None, "classes": [], "reason": str(e)})
+    return rows
 
 
 def _dataset_row(ds: Dataset) -> dict[str, Any]:
-    samples = ds.samples().values()
-    versions = ds.versions()
+    versions = _versions(ds)
     return {
         "name": ds.name,
+        **_counts(ds.samples().values()),
+        "version": versions[0]["version"] if versions else None,
+        "classes": [c.name for c in ds.classes],
+        "reason": next((v["reason"] for v in versions if "reason" in v), ""),
+    }
+
+
+def _counts(samples: Collection[Sample]) -> dict[str, int]:
+    return {
         "samples": len(samples),
         "cards": len({s.card for s in samples}),
         "labelled": sum(s.status == "done" for s in samples),
         "synthetic": sum(s.origin == "synthetic" for s in samples),
-        "version": versions[-1].version if versions else None,
-        "classes": [c.name for c in ds.classes],
     }
 
 
+def _versions(ds: Dataset) -> list[dict[str, Any]]:
+    """Newest first; a damaged one has a `reason`, and nothing but its name."""
+    rows: list[dict[str, Any]] = []
+    for name in reversed(ds.version_names()):
+        try:
+            manifest = ds.manifest(name)
+            rows.append(summary(manifest) | {"created": manifest.created.isoformat()})
+        except DatasetError as e:
+            rows.append({"version": name, "digest": "", "samples": 0, "splits": {}, "created": "", "reason": str(e)})
+    return rows
+
+
 def dataset(ws: Workspace, name: str) -> dict[str, Any]:
-    """One dataset with its classes (and how often each was drawn) and versions, newest first."""
+    """One dataset with its classes (and how often each was drawn) and versions, newest first.
+
+    NAME is the dataset as it is now, NAME@V what that version holds.
+    """
     ds = Dataset.open(ws, name.partition("@")[0])
-    drawn = Counter(a.label for annotations in ds.annotations().values() for a in annotations)
-    return _dataset_row(ds) | {
-        "classes": [{"name": c.name, "shape": c.shape, "annotations": drawn[c.name]} for c in ds.classes],
-        "versions": [summary(v) | {"created": v.created.isoformat()} for v in reversed(ds.versions())],
+    row, classes, versions = _dataset_row(ds), ds.classes, _versions(ds)
+    if "@" in name:
+        version = Version.open(ws, name)
+        row |= _counts(version.samples()) | {"version": version.manifest.version, "reason": ""}
+        classes = version.manifest.classes
+        versions = [v for v in versions if v["version"] == version.manifest.version]
+        annotated = version.annotations()
+    else:
+        annotated = ds.annotations()
+    drawn = Counter(a.label for annotations in annotated.values() for a in annotations)
+    return row | {
+        "classes": [{"name": c.name, "shape": c.shape, "annotations": drawn[c.name]} for c in classes],
+        "versions": versions,
         "conflicts": len(ds.conflicts()),
     }
 
@@ -174,11 +214,11 @@ def repro(folder: RunFolder) -> list[str]:
     lines = [f"git checkout {commit}" if commit else "# the code was not under git: no commit is known"]
     patch = folder.path / "changes.patch"
     if patch.exists() and patch.stat().st_size:
-        lines.append(f"git apply {patch}")
+        lines.append(f"git apply {shlex.quote(str(patch))}")
     lines.append("make install")
     threads = environment.get("threads")
     pin = f" --set machine.threads={threads}" if threads else ""
     random_init = " --random-init" if folder.job().get("random_init") else ""
-    workspace = folder.path.parent.parent
-    lines.append(f".venv/bin/trugrade -w {workspace} train {folder.path / 'config.yaml'}{pin}{random_init}")
+    workspace, config = (shlex.quote(str(path)) for path in (folder.path.parent.parent, folder.path / "config.yaml"))
+    lines.append(f".venv/bin/trugrade -w {workspace} train {config}{pin}{random_init}")
     return lines

@@ -22,6 +22,7 @@ from trugrade_core.train.plan import RunPlan, plan_run
 from trugrade_core.train.suggest import PastRun, version_facts
 from trugrade_core.train.suggest import suggest as suggest_config
 from trugrade_core.workflows import overview
+from trugrade_core.workflows.evaluating import checkpoint_of
 from trugrade_core.workflows.jobs import Job
 from trugrade_core.workspace import Workspace, locked, read_json, write_atomic, write_json
 
@@ -100,7 +101,10 @@ def _finished(ws: Workspace, task: Task, classes: list[str]) -> list[PastRun]:
 
 def plan(ws: Workspace, config: RunConfig, *, random_init: bool = False) -> RunPlan:
     """What would become of every key on this machine; starts nothing."""
+    return _plan(ws, config, Version.open(ws, config.dataset), random_init=random_init)
 
+
+def _plan(ws: Workspace, config: RunConfig, version: Version, *, random_init: bool) -> RunPlan:
     def weights_found(word: str) -> str | None:
         row, variant = get_architecture(config.architecture_config.base_architecture)
         path = resolve(row, variant, word, ws_weights=ws.root / "weights")
@@ -108,7 +112,7 @@ def plan(ws: Workspace, config: RunConfig, *, random_init: bool = False) -> RunP
 
     return plan_run(
         config,
-        manifest=Version.open(ws, config.dataset).manifest,
+        manifest=version.manifest,
         machine=Machine.here(),
         weights_found=weights_found,
         random_init=random_init,
@@ -132,7 +136,8 @@ def estimate(ws: Workspace, config: RunConfig, *, random_init: bool = False) -> 
 def start(ws: Workspace, config: RunConfig, *, random_init: bool = False, who: str = "") -> RunFolder:
     """Queue a training and start its supervisor. Raises ConfigError when the plan refuses a key."""
     version = Version.open(ws, config.dataset)
-    made = plan(ws, config, random_init=random_init)
+    config = config.model_copy(update={"dataset": version.name})  # a newer version may come at any moment
+    made = _plan(ws, config, version, random_init=random_init)
     made.check()
     threads = made.config.machine.threads
     folder = RunFolder.create(
@@ -142,7 +147,7 @@ def start(ws: Workspace, config: RunConfig, *, random_init: bool = False, who: s
             "title": f"Train {made.architecture} on {config.dataset}",
             "task": config.task,
             "architecture": f"{made.architecture}_{made.variant}",
-            "dataset": f"{version.manifest.dataset}@{version.manifest.version}",
+            "dataset": version.name,
             "dataset_digest": version.manifest.digest,
             "experiment": config.experiment,
             "device": made.accelerator,
@@ -152,8 +157,7 @@ def start(ws: Workspace, config: RunConfig, *, random_init: bool = False, who: s
             "who": who,
         },
     )
-    pinned = _pinned(config, folder.job()["dataset"], made)
-    write_atomic(folder.path / "config.yaml", dump_yaml(pinned, only_given=True))
+    write_atomic(folder.path / "config.yaml", dump_yaml(_pinned(config, made), only_given=True))
     write_json(folder.path / "plan.json", made.as_json())
     facts = environment(PROJECT) | {"threads": threads, "seed": config.seed, "dataset_digest": version.manifest.digest}
     write_json(folder.path / "environment.json", facts)
@@ -163,13 +167,12 @@ def start(ws: Workspace, config: RunConfig, *, random_init: bool = False, who: s
     return folder
 
 
-def _pinned(config: RunConfig, dataset: str, made: RunPlan) -> RunConfig:
-    """The configuration that means the same from any folder and at any time: its version, and its weight file in full."""
-    changes: dict[str, Any] = {"dataset": dataset}
+def _pinned(config: RunConfig, made: RunPlan) -> RunConfig:
+    """The configuration that means the same from any folder: its weight file in full."""
     if made.weights and config.architecture_config.pretrained_weights not in ("coco", "imagenet"):
         weights = {"pretrained_weights": made.weights}
-        changes["architecture_config"] = config.architecture_config.model_copy(update=weights)
-    return config.model_copy(update=changes)
+        return config.model_copy(update={"architecture_config": config.architecture_config.model_copy(update=weights)})
+    return config
 
 
 def do_train(job: Job) -> dict[str, Any]:
@@ -177,7 +180,7 @@ def do_train(job: Job) -> dict[str, Any]:
 
     config = overview.run_config(job.folder)
     version = overview.version_of(job.ws, job.folder)
-    made = plan(job.ws, config, random_init=job.folder.job()["random_init"])
+    made = _plan(job.ws, config, version, random_init=job.folder.job()["random_init"])
     if not (job.folder.checkpoints / "latest.pt").exists():  # a resumed run needs its weight file no more
         made.check()
     return fit(made, version, job.folder, job.emit, job.control)
@@ -200,15 +203,16 @@ def control(ws: Workspace, run: str, command: Command, *, who: str = "") -> RunF
 def resume(ws: Workspace, run: str) -> RunFolder:
     """Go on from the latest checkpoint of a run that has ended before its last epoch."""
     folder = RunFolder.find(ws, run)
-    status = folder.status()
-    if status.live or status.state in ("finished", "discarded"):
-        raise TrainingError(
-            f"is {status.state}; there is nothing to resume", where=folder.id, code="training.not_resumable"
-        )
-    latest = folder.checkpoints / "latest.json"
-    from_step = read_json(latest).get("step", 0) if latest.exists() else 0
-    folder.append("resumed", sync=True, attempt=folder.attempt() + 1, from_step=from_step)
-    folder.queue(f"resumes from step {from_step}")
+    with locked(folder.path / ".resume"):  # whoever asks at the same moment finds it queued
+        status = folder.status()
+        if status.live or status.state in ("finished", "discarded"):
+            raise TrainingError(
+                f"is {status.state}; there is nothing to resume", where=folder.id, code="training.not_resumable"
+            )
+        latest = folder.checkpoints / "latest.json"
+        from_step = read_json(latest).get("step", 0) if latest.exists() else 0
+        folder.append("resumed", sync=True, from_step=from_step)
+        folder.queue(f"resumes from step {from_step}")
     launch(folder)
     return folder
 
@@ -270,11 +274,11 @@ class DistributedTrainer:
         return start(self.workspace, parse_config(mapping, where="train_distributed"))
 
     def _from_run(self, model: str) -> dict[str, Any]:
-        """The configuration of a run, with its best checkpoint as the starting weights."""
+        """The configuration of a run, with its best checkpoint (else its latest) as the starting weights."""
         path = Path(model)
         folder = RunFolder(path.absolute().parent.parent) if path.is_file() else RunFolder.find(self.workspace, model)
         config = overview.run_config(folder).model_dump(mode="json", exclude_unset=True, exclude={"dataset"})
-        start_from = path.absolute() if path.is_file() else folder.checkpoints / "best.pt"
+        start_from = path.absolute() if path.is_file() else checkpoint_of(folder)
         set_key(config, "architecture_config.pretrained_weights", os.fspath(start_from))
         return config
 
