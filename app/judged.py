@@ -266,7 +266,8 @@ def bins(largest: float) -> tuple[float, int]:
     rough = max(largest, 1e-6) / (BARS - 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * n for n in (1, 2, 5, 10) if power * n >= rough)
-    return step, math.floor(largest / step) + 1
+    count = math.floor(largest / step) + 1
+    return step, count + (round(count * step, 9) <= largest)  # 0.29 / 0.01 is a hair below 29
 
 
 def every_figure(found: dict[str, Any]) -> None:

@@ -263,4 +263,4 @@ def version_names(ws: Workspace, name: str) -> list[str]:
     """Newest first."""
     from trugrade_core.data.store import Dataset
 
-    return [manifest.version for manifest in reversed(Dataset.open(ws, name).versions())]
+    return list(reversed(Dataset.open(ws, name).version_names()))

@@ -120,7 +120,7 @@ def relay(specs: dict[str, dict[str, Any]], epochs: int, threads: int) -> dict[s
     finally:
         for child in children.values():
             child.kill()
-            child.wait()
+            child.communicate()  # collects it and closes its pipes
     return found
 
 

@@ -131,6 +131,7 @@ def test_utilisation_counts_only_while_steps_are_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # pycocotools under numpy 2
 def test_training(tmp_path: Path) -> None:
     rows = named(training.bench(tmp_path, True))
     assert {"training, same model settings", "training, fewer proposals and samples", "loader wait"} <= set(rows)
