@@ -42,8 +42,20 @@ def test_a_missing_file_says_which_and_where(tmp_path: Path) -> None:
         resolve(*RESNET, "coco", ws_weights=tmp_path / "weights")
     said = str(e.value)
     assert "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth" in said and str(tmp_path / "weights") in said
-    assert "https://download.pytorch.org/models/maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth" in said
+    assert "get_weight('MaskRCNN_ResNet50_FPN_Weights.COCO_V1')" in said
     assert e.value.details["folders"][0] == str(tmp_path / "weights")
+
+
+def test_every_file_of_the_table_can_be_fetched_by_a_person_with_a_network() -> None:
+    from torchvision.models import get_weight
+
+    from trugrade_core.models import ARCHITECTURES
+    from trugrade_core.models.weights import FETCH, PUBLISHED
+
+    files = {file for row in ARCHITECTURES.values() for variant in row.variants for file in variant.weights.values()}
+    assert files <= set(FETCH)
+    for file, name in PUBLISHED.items():
+        assert get_weight(name).url.endswith("/" + file)
 
 
 def test_a_word_the_variant_lacks(tmp_path: Path) -> None:

@@ -206,6 +206,7 @@ def resnet50_body() -> nn.ModuleDict:
     from torchvision.models import resnet50
 
     net = resnet50(weights=None)
+    net.relu = nn.ReLU()  # torchvision's works in place, over what a recomputed stage still needs
     return nn.ModuleDict({name: part for name, part in net.named_children() if name not in ("avgpool", "fc")})
 
 

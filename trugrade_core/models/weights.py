@@ -17,12 +17,25 @@ from trugrade_core.models import Architecture, Variant
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SOURCES = {
-    "efficientnet_lite0_timm.pt": "EfficientNet-Lite0 under timm's names (tf_efficientnet_lite0), as a state dict",
-    "yolo11n-seg.pt": "https://github.com/ultralytics/assets/releases",
-    "yolo11s-seg.pt": "https://github.com/ultralytics/assets/releases",
+PUBLISHED = {
+    "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth": "MaskRCNN_ResNet50_FPN_Weights.COCO_V1",
+    "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth": "MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1",
+    "retinanet_resnet50_fpn_coco-eeacb38b.pth": "RetinaNet_ResNet50_FPN_Weights.COCO_V1",
+    "retinanet_resnet50_fpn_v2_coco-5905b1c5.pth": "RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1",
+    "resnet50-0676ba61.pth": "ResNet50_Weights.IMAGENET1K_V1",
+    "resnet50-11ad3fa6.pth": "ResNet50_Weights.IMAGENET1K_V2",
 }
-"""Where a file comes from, for those that torchvision does not publish."""
+"""What torchvision calls the weights whose file this is."""
+FETCH = {
+    "efficientnet_lite0_timm.pt": "python -c \"import timm, torch; torch.save(timm.create_model('tf_efficientnet_lite0', "
+    "pretrained=True).state_dict(), 'efficientnet_lite0_timm.pt')\"",
+    "yolo11n-seg.pt": "download it from https://github.com/ultralytics/assets/releases",
+    "yolo11s-seg.pt": "download it from https://github.com/ultralytics/assets/releases",
+} | {
+    file: f"python -c \"from torchvision.models import get_weight; get_weight('{name}').get_state_dict()\""
+    for file, name in PUBLISHED.items()
+}
+"""How a person with a network gets each file; torchvision's land in torch's hub cache, where they are found."""
 OLD_NAMES = (
     (r"(fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)", r"\1.0.\2"),
     (r"rpn\.head\.conv\.(weight|bias)", r"rpn.head.conv.0.0.\1"),
@@ -70,15 +83,14 @@ def resolve(arch: Architecture, variant: Variant, word: str, *, ws_weights: Path
     for folder in places:
         if (folder / file).is_file():
             return folder / file
-    source = SOURCES.get(file, f"https://download.pytorch.org/models/{file}")
     raise WeightsMissing(
         f"the '{word}' weights of {name} are not on this machine: no {file} in " + ", ".join(map(str, places)),
         where="architecture_config.pretrained_weights",
         code="weights_missing.file",
-        what_to_do=f"Put {file} into {ws_weights} (from {source}), or set pretrained_weights to none.",
+        what_to_do=f"Put {file} into {ws_weights}, or set pretrained_weights to none. With a network: {FETCH[file]}",
         file=file,
         folders=[str(p) for p in places],
-        source=source,
+        fetch=FETCH[file],
     )
 
 

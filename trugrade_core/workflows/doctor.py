@@ -9,7 +9,7 @@ from typing import Any
 
 from trugrade_core.machine import Machine
 from trugrade_core.models import ARCHITECTURES
-from trugrade_core.models.weights import folders
+from trugrade_core.models.weights import FETCH, folders
 from trugrade_core.workspace import Workspace
 
 NAMED_PACKAGES = (
@@ -97,5 +97,5 @@ def _weights(ws: Workspace) -> list[dict[str, Any]]:
     for name in sorted(names):
         found = next((folder / name for folder in places if (folder / name).is_file()), None)
         rows.append(_row(f"weights {name}", "ok" if found else "limited", str(found or "not on this machine"),
-                         "" if found else f"Put the file into {ws.root / 'weights'} to start from it."))  # fmt: skip
+                         "" if found else f"Put it into {ws.root / 'weights'}. With a network: {FETCH[name]}"))  # fmt: skip
     return rows
