@@ -91,7 +91,11 @@ class TrainingProcess(Group):
         "best_and_latest", "Checkpoints", "Keep the best by the main metric and the latest, or the latest alone."
     )
     time_limit: float | None = key(
-        None, "Time limit", "Stop and keep after this long, whatever the epoch.", unit="minutes", gt=0
+        None,
+        "Time limit",
+        "Stop and keep after this long, whatever the epoch; a resume starts the clock anew.",
+        unit="minutes",
+        gt=0,
     )
 
 

@@ -148,7 +148,7 @@ def test_given_splits_are_kept_and_one_card_is_on_one_side(ws: Workspace, ds: Da
 def test_open_by_name_and_version(ws: Workspace, ds: Dataset) -> None:
     with pytest.raises(DatasetError) as e:
         Version.open(ws, "d")
-    assert e.value.code == "dataset.no_version" and "trugrade data snapshot d" in e.value.what_to_do
+    assert e.value.code == "dataset.no_version" and "trugrade data split d" in e.value.what_to_do
     split(ds, seed=0)
     split(ds, seed=1)
     assert Version.open(ws, "d").name == "d@v2" and Version.open(ws, "d@v1").name == "d@v1"

@@ -118,9 +118,13 @@ def follow_job(folder: RunFolder) -> dict[str, Any]:
     try:
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("starting", total=None)
+            said = ""
             for event in follow(folder):
                 if event["kind"] == "progress":
                     bar.update(task, description=event["text"], completed=event["done"], total=event["total"])
+                    if not bar.console.is_terminal and event["text"] != said:  # into a file: a line for each stage
+                        said = event["text"]
+                        bar.console.print(f"{said} ({event['done']} of {event['total']})", highlight=False)
                 elif event["kind"] == "state" and event["state"] == "queued" and event.get("reason"):
                     bar.update(task, description=event["reason"])
                 elif event["kind"] == "note":

@@ -83,6 +83,8 @@ def _show_import(report: dict[str, Any], dry_run: bool) -> None:
         table(["skipped", "why"], [(s["file"], s["reason"]) for s in report["skipped"][:50]])
         if len(report["skipped"]) > 50:
             line(f"… and {len(report['skipped']) - 50} more; --json lists all.")
+    if report["images"] and not report["annotations"]:
+        line("None of these is labelled, and only labelled images are trained on: bring labels with --labels.")
     if not dry_run:
         line(f"Next: trugrade data split {report['dataset']}")
 
@@ -166,6 +168,8 @@ def _show_version(name: str, found: dict[str, Any]) -> None:
     table(["split", "cards", "samples", "labelled"],
           [(s, n["cards"], n["samples"], n.get("labelled", n["samples"])) for s, n in found["splits"].items()],
           title=f"{name}@{found['version']}   digest {found['digest'][:12]}")  # fmt: skip
+    for note in found.get("notes", []):
+        line(f"Note: {note}")
     line(f"Next: trugrade suggest {name}@{found['version']} --task border_detection.dual_class -o run.yaml")
 
 

@@ -35,7 +35,9 @@ def doctor() -> None:
 
 def demo(
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    minutes: Annotated[float, typer.Option(help="How long the training may take.", min=0.1, max=60)] = 2.0,
+    minutes: Annotated[
+        float, typer.Option(help="Of training; the whole demo takes a few more.", min=0.1, max=60)
+    ] = 2.0,
 ) -> None:
     """Everything once, on made-up cards: dataset, training, evaluation, export, parity, catalog, report."""
     from trugrade_core.workflows import demo as workflow
@@ -49,7 +51,7 @@ def demo(
              f"Side error {number(side.get('value'))} mm; constant box {number(base.get('value'))} mm.")  # fmt: skip
         line(f"Artifact: {report['artifact']} (parity {'passed' if report['parity']['passed'] else 'failed'})")
         line(f"Report:   {report['report']}")
-        line("Next: streamlit run app/Home.py")
+        line(f"Next: streamlit run app/Home.py -- -w {workspace().root}")
 
     say(report, human)
 

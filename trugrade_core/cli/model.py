@@ -123,6 +123,7 @@ def evaluate(
               [(name, number(m["value"]), f"{number(m['low'])} to {number(m['high'])}", m["n_cards"],
                 number(report["baseline"].get(name, {}).get("value"))) for name, m in report["metrics"].items()],
               title=f"{report['run']} on {report['split']}")  # fmt: skip
+        line("A missed border counts on each side as the image's whole width or height.")
         line(f"Verdict: {report['verdict']['text']}.")
 
     say(report, human)

@@ -65,6 +65,13 @@ def kind_of(data: bytes) -> Kind | None:
 # --- the header -------------------------------------------------------------------------------------------------
 
 
+def _looks_like(data: bytes) -> str:
+    """What bytes that are no picture begin with, in words."""
+    head = data[:16]
+    text = head.isascii() and all(byte >= 32 or byte in b"\t\r\n" for byte in head)
+    return "holds text" if text else f"begins with the bytes {head.hex(' ')}"
+
+
 def probe(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> ImageRef:
     """What `data` is, from its header alone; no pixel is decoded. `name` is for the messages.
 
@@ -108,7 +115,7 @@ def _open(data: bytes, name: str) -> tuple[Kind, ImageFile.ImageFile]:
     kind = kind_of(data)
     if kind is None:
         raise ImageError(
-            f"is not a picture this lab reads: it starts with {data[:12]!r}",
+            f"is not a picture this lab reads: it {_looks_like(data)}",
             where=name,
             code="image.unknown",
             what_to_do="JPEG, PNG, TIFF, WebP and BMP are read, whatever the name says.",

@@ -281,7 +281,7 @@ class Dataset:
         if not known:
             raise DatasetError(f"dataset '{self.name}' has no version yet", where=str(self.path),
                                code="dataset.no_version",
-                               what_to_do=f"Make one: trugrade data snapshot {self.name}")  # fmt: skip
+                               what_to_do=f"Make one: trugrade data split {self.name}")  # fmt: skip
         version = version or known[-1]
         if version not in known:
             raise DatasetError(f"dataset '{self.name}' has no version '{version}'", where=str(self.path),

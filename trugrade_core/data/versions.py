@@ -251,7 +251,7 @@ def _write_table(path: Path, schema: pa.Schema, rows: Iterator[dict[str, Any]]) 
 
 
 def summary(manifest: VersionManifest) -> dict[str, Any]:
-    """What `data split` and `data snapshot` answer; `notes` says which splits are empty."""
+    """What `data split` and `data snapshot` answer; `notes` (left out when there are none) says which splits are empty."""
     notes = [
         f"{name} is empty: {sum(s['cards'] for s in manifest.splits.values())} card(s) do not reach for it"
         for name, ratio in zip(SPLITS, manifest.ratios, strict=True)

@@ -77,11 +77,13 @@ def measure(
     validate_once()
     validation_s = (time.perf_counter() - begun) * validation_batches
     accumulated = plan.config.hyperparameters.advanced_settings.gradient_accumulation_steps
+    seconds = steps * accumulated * step_s + validations * validation_s
+    limit = plan.config.hyperparameters.training_process.time_limit
     return Estimate(
-        seconds=steps * accumulated * step_s + validations * validation_s,
+        seconds=min(seconds, limit * 60) if limit else seconds,
         peak_memory_bytes=peak_memory_bytes(device),
         disk_bytes=_disk_bytes(model, plan),
-        source="measured by a few steps and one validation batch at start",
+        source="reckoned from a few steps and one validation batch",
     )
 
 

@@ -219,7 +219,7 @@ def _estimate(run: Run, train_data: CardImages) -> None:
             len(run.val_loader),
         )
         write_json(run.folder.path / "estimate.json", found)
-        run.emit("note", text=f"about {(found['seconds'] or 0) / 60:.1f} minutes, {(found['peak_memory_bytes'] or 0) / 1e9:.1f} GB "
+        run.emit("note", text=f"about {(found['seconds'] or 0) / 60:.3g} minutes, {(found['peak_memory_bytes'] or 0) / 1e9:.1f} GB "
                  f"of memory, {(found['disk_bytes'] or 0) / 1e6:.0f} MB of disk ({found['source']})")  # fmt: skip
     run.fabric.barrier()
 

@@ -9,6 +9,7 @@ from trugrade_core.data.importing import ImportOptions, import_dataset
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError
 from trugrade_core.runs import RunFolder
+from trugrade_core.schema import VersionManifest
 from trugrade_core.workflows.jobs import Job, start
 from trugrade_core.workspace import Workspace, check_name
 
@@ -66,16 +67,32 @@ def split_dataset(
     ws: Workspace, name: str, *, ratios: tuple[float, float, float] = (0.7, 0.15, 0.15), seed: int = 0
 ) -> dict[str, Any]:
     """Divide the cards into train, val and test, and keep that as a version."""
-    from trugrade_core.data.versions import split, summary
+    from trugrade_core.data.versions import split
 
-    return summary(split(Dataset.open(ws, name), ratios, seed))
+    return _with_notes(ws, split(Dataset.open(ws, name), ratios, seed))
 
 
 def snapshot_dataset(ws: Workspace, name: str) -> dict[str, Any]:
     """Keep the dataset as it is now as a version; the same content gives the same version."""
-    from trugrade_core.data.versions import snapshot, summary
+    from trugrade_core.data.versions import snapshot
 
-    return summary(snapshot(Dataset.open(ws, name)))
+    return _with_notes(ws, snapshot(Dataset.open(ws, name)))
+
+
+def _with_notes(ws: Workspace, manifest: VersionManifest) -> dict[str, Any]:
+    """A version's summary, and what a person should know before trusting its splits."""
+    from trugrade_core.data.versions import Version, summary
+
+    found = summary(manifest)
+    samples = Version.open(ws, f"{manifest.dataset}@{manifest.version}").iter_samples()
+    assumed = sum(sample.card_assumed and sample.origin == "real" for sample in samples)
+    if assumed:
+        note = (
+            f"{assumed} of {manifest.samples} samples name no card, so each counts as a card of its own. Where one card was "
+            "scanned more than once, say so on import with --cards or --card-pattern, or the splits leak."
+        )
+        found["notes"] = [*found.get("notes", []), note]
+    return found
 
 
 def remove_dataset(ws: Workspace, name: str) -> Path:
