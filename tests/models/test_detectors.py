@@ -352,7 +352,9 @@ def test_bfloat16_stays_in_the_dense_part(name: str) -> None:
     assert out[0].dtype == out[1].dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", [*LIGHT, "mask_rcnn_resnet50_fpn", "mask_rcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn"])
+@pytest.mark.parametrize(
+    "name", [*LIGHT, "mask_rcnn_resnet50_fpn", "mask_rcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn"]
+)
 def test_recomputed_activations_give_the_same_gradients(name: str) -> None:
     images, targets = batch()
     model = build(name).train()
