@@ -37,7 +37,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     minutes: Annotated[
         float, typer.Option(help="Of training; the whole demo takes a few more.", min=0.1, max=60)
-    ] = 2.0,
+    ] = 3.0,
 ) -> None:
     """Everything once, on made-up cards: dataset, training, evaluation, export, parity, catalog, report."""
     from trugrade_core.workflows import demo as workflow

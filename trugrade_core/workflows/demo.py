@@ -21,7 +21,7 @@ TASK = "border_detection.dual_class"
 STEPS = ("making cards", "training", "evaluating", "exporting", "writing the report")
 
 
-def start_demo(ws: Workspace, *, seed: int = 0, minutes: float = 2.0, who: str = "") -> RunFolder:
+def start_demo(ws: Workspace, *, seed: int = 0, minutes: float = 3.0, who: str = "") -> RunFolder:
     return start(ws, "demo", {"seed": seed, "minutes": minutes}, title="Demo", who=who)
 
 
