@@ -216,7 +216,7 @@ def test_the_demo_goes_from_cards_to_a_report(tmp_path) -> None:
     folder = demo.start_demo(ws, minutes=0.3)
     assert wait(folder).state == "finished", folder.log.read_text()
     found = folder.results()
-    assert set(found) >= {"dataset", "run", "metrics", "baseline", "artifact", "parity", "report", "seconds"}
+    assert set(found) >= {"dataset", "run", "metrics", "baseline", "verdict", "artifact", "parity", "report", "seconds"}
     assert found["parity"]["passed"]
     report = Path(found["report"]).read_text()
     assert found["run"] in report and "constant box" in report.lower()

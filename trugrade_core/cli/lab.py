@@ -36,19 +36,19 @@ def doctor() -> None:
 def demo(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     minutes: Annotated[
-        float, typer.Option(help="Of training; the whole demo takes a few more.", min=0.1, max=60)
-    ] = 3.0,
+        float | None, typer.Option(help="Length of the training; the rest takes one or two more.", min=0.1, max=60)
+    ] = None,
 ) -> None:
     """Everything once, on made-up cards: dataset, training, evaluation, export, parity, catalog, report."""
     from trugrade_core.workflows import demo as workflow
 
-    report = follow_job(workflow.start_demo(workspace(), seed=seed, minutes=minutes, who=who()))
+    report = follow_job(workflow.start_demo(workspace(), seed=seed, minutes=minutes or workflow.MINUTES, who=who()))
 
     def human() -> None:
         side = report["metrics"].get("side_error_mm", {})
         base = report["baseline"].get("side_error_mm", {})
         line(f"Trained {report['run']} on '{report['dataset']}' in {report['seconds']:.0f} s. "
-             f"Side error {number(side.get('value'))} mm; constant box {number(base.get('value'))} mm.")  # fmt: skip
+             f"Side error {number(side.get('value'))} mm; constant box {number(base.get('value'))} mm: {report['verdict']['text']}.")  # fmt: skip
         line(f"Artifact: {report['artifact']} (parity {'passed' if report['parity']['passed'] else 'failed'})")
         line(f"Report:   {report['report']}")
         line(f"Next: streamlit run app/Home.py -- -w {workspace().root}")

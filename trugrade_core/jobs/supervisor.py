@@ -145,19 +145,17 @@ class Supervisor:
         last = self.folder.last("state")
         if last["state"] == ("running" if codes else "queued"):
             if any(command in ("stop", "discard") for command in self.asked):
-                self._end("stopped", "stopped by a person" if codes else "stopped before it started")
+                self._state("stopped", "stopped by a person" if codes else "stopped before it started")
             else:
-                self._end("crashed", *_cause(codes, self.folder))
+                self._state("crashed", *_cause(codes, self.folder))
         if "discard" in self.asked:
             if last["state"] != "discarded":
-                self._end("discarded", "discarded by a person")
+                self._state("discarded", "discarded by a person")
             self.ws.to_trash(self.folder.path)
 
     def _state(self, state: State, reason: str = "", failure: str = "", what_to_do: str = "") -> None:
         words = {"failure": failure, "what_to_do": what_to_do} if failure else {}
         self.folder.append("state", sync=True, attempt=self.attempt, state=state, reason=reason, **words)
-
-    _end = _state
 
     def _publish(self, *, wait: bool = False) -> None:
         from trugrade_core.catalog.fold import publish

@@ -18,10 +18,12 @@ DATASET = "demo-cards"
 CARDS = 60
 DPI = 100
 TASK = "border_detection.dual_class"
+MINUTES = 3.0
+"""Of training, when a person says nothing."""
 STEPS = ("making cards", "training", "evaluating", "exporting", "writing the report")
 
 
-def start_demo(ws: Workspace, *, seed: int = 0, minutes: float = 3.0, who: str = "") -> RunFolder:
+def start_demo(ws: Workspace, *, seed: int = 0, minutes: float = MINUTES, who: str = "") -> RunFolder:
     return start(ws, "demo", {"seed": seed, "minutes": minutes}, title="Demo", who=who)
 
 
@@ -58,6 +60,7 @@ def do_demo(job: Job) -> dict[str, Any]:
         "run": folder.id,
         "metrics": evaluation["metrics"],
         "baseline": evaluation["baseline"],
+        "verdict": evaluation["verdict"],
         "artifact": exported["artifact"],
         "parity": exported["parity"],
         "report": str(report),
