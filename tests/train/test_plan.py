@@ -116,6 +116,7 @@ def test_only_what_a_person_wrote_is_refused():
     quiet = plan(config(**boxes_only)).entries[key]
     assert quiet["status"] == "used" and quiet["value"] is None and "boxes only" in quiet["reason"]
     assert key in plan(config(**boxes_only, loss_config__loss_weights__mask_loss=2.0)).refused
+    assert not plan(config(**boxes_only, loss_config__loss_weights__mask_loss=0)).refused
     assert plan(config(**boxes_only)).config.loss_config.primary_loss == "focal_loss"
 
 

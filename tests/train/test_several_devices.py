@@ -85,18 +85,23 @@ def test_several_devices_need_as_many_processes(cards, tmp_path, tiny_net, monke
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("architecture", "bf16"), [("mask_rcnn", False), ("retinanet", False), ("mask_rcnn", True)])
+@pytest.mark.parametrize(
+    ("architecture", "bf16"), [("mask_rcnn", False), ("retinanet", False), ("mask_rcnn", True), ("yolo", False)]
+)
 def test_the_light_networks_repeat_and_resume_exactly(cards, tmp_path, monkeypatch, architecture, bf16):
     monkeypatch.setattr(tiny, "MACHINE", tiny.MACHINE.model_copy(update={"bf16": bf16}))
     keys = {
         "architecture_config__base_architecture": architecture,
-        "architecture_config__custom_modifications__head_customization": "phoenix_specialized",
         "hyperparameters__training_process__epochs": 2,
         "hyperparameters__optimization__learning_rate": 1e-3,
         "hyperparameters__optimization__optimizer": "adamw",
-        "hyperparameters__advanced_settings__memory_optimization": True,
         "data__image_size": 96,
     }
+    if architecture == "yolo":  # whose head has none of these
+        keys["loss_config__regularization__dropout"] = 0.0
+    else:
+        keys["architecture_config__custom_modifications__head_customization"] = "phoenix_specialized"
+        keys["hyperparameters__advanced_settings__memory_optimization"] = True
     whole, parts = (RunFolder.create(tmp_path, {"kind": "train"}) for _ in range(2))
     fit(plan(cards, **keys), cards, whole, Events(), lambda: [])
     asked = iter([[], [], ["stop"]])

@@ -44,9 +44,11 @@ def test_a_suggestion_plans_without_a_refusal(machine, found, architecture):
 def test_it_fits_the_machine_and_the_data():
     light, _ = suggest(MANIFEST, CARDS, DUAL, CPU, here)
     assert light["architecture_config"]["base_architecture"] == "mask_rcnn_efficientnet_lite0"
+    assert light["hyperparameters"]["advanced_settings"]["mixed_precision"] is False
     large, _ = suggest(MANIFEST, CARDS, DUAL, TWO_GPUS, here)
     assert large["architecture_config"]["base_architecture"] == "mask_rcnn_resnet50_fpn"
     assert large["architecture_config"]["pretrained_weights"] == "coco"
+    assert "advanced_settings" not in large["hyperparameters"]
     small = CARDS.model_copy(update={"smallest_object": 0.05})
     assert suggest(MANIFEST, small, DUAL, CPU, here)[0]["data"]["image_size"] == 480
     tiny = CARDS.model_copy(update={"long_side_px": 150})

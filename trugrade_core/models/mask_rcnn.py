@@ -222,11 +222,10 @@ class MaskRCNN(Detector):
     def detect(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         levels, fine, objectness, codes = self.dense(images)
         boxes, scores, labels = self.classify(levels, self.propose(objectness, codes))
-        rois = p.box_rois(boxes)
         if self.refiner is not None:
             with self.amp():
-                sides = self.refiner(fine, rois[:, 1:], rois[:, 0], labels.flatten())
-            boxes = sides.float().clamp(0, self.image_size).view_as(boxes)
+                sides = self.refiner(fine, boxes, labels)
+            boxes = sides.float().clamp(0, self.image_size)
         return boxes, scores, labels, self.masks(levels, boxes, labels)
 
     def classify(self, levels: list[Tensor], proposals: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -135,10 +135,9 @@ class RetinaNet(Detector):
         fine, logits, codes = self.dense(images)
         boxes, scores, labels = self.classify(logits, codes)
         if self.refiner is not None:
-            rois = p.box_rois(boxes)
             with self.amp():
-                sides = self.refiner(fine, rois[:, 1:], rois[:, 0], labels.flatten())
-            boxes = sides.float().clamp(0, self.image_size).view_as(boxes)
+                sides = self.refiner(fine, boxes, labels)
+            boxes = sides.float().clamp(0, self.image_size)
         return boxes, scores, labels
 
     def classify(self, logits: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -171,10 +171,9 @@ class Yolo(Detector):
         labels = index % self.classes + 1
         boxes = self.boxes(found["boxes"]).gather(1, place[..., None].expand(-1, -1, 4))
         if self.refiner is not None:
-            rois = p.box_rois(boxes)
             with self.amp():
-                sides = self.refiner(found["fine"], rois[:, 1:], rois[:, 0], labels.flatten())
-            boxes = sides.float().clamp(0, self.image_size).view_as(boxes)
+                sides = self.refiner(found["fine"], boxes, labels)
+            boxes = sides.float().clamp(0, self.image_size)
         coefficients = found["mask_coefficient"].transpose(1, 2)
         chosen = coefficients.gather(1, place[..., None].expand(-1, -1, coefficients.shape[2]))
         pooled = roi_align(found["proto"], p.box_rois(boxes), MASK_SIDE, 0.25, sampling_ratio=2, aligned=True)

@@ -52,7 +52,10 @@ def fit(
     try:
         run = prepare(plan, version, folder, emit)
         run.save_every_s = save_every_s
-        return _train(run, control)
+        outcome = _train(run, control)
+        if run.fabric.world_size > 1:
+            _part(run)
+        return outcome
     except (RuntimeError, MemoryError) as e:
         if not probe.is_out_of_memory(e):
             raise
@@ -62,6 +65,12 @@ def fit(
             code="training.out_of_memory",
             what_to_do="Lower the batch size or the image size, or switch memory_optimization on.",
         ) from e
+
+
+def _part(run: Run) -> None:
+    """Ranks part together: one whose peer has gone while its own connection stands aborts the process on its way out."""
+    run.fabric.barrier()
+    torch.distributed.destroy_process_group()
 
 
 def _train(run: Run, control: Control) -> dict[str, Any]:

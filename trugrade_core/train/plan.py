@@ -90,6 +90,10 @@ class RunPlan(Record):
             raise ConfigError(f"the plan refuses {count}:", problems=problems, code="plan.refused")
 
 
+OFF = (0, "none", "standard")
+"""What a key says that asks for nothing: to have it written is no contradiction where there is nothing."""
+
+
 class _Answers:
     """Collects one entry for each key; a refusal of a value nobody wrote becomes 'left out'."""
 
@@ -135,7 +139,8 @@ def plan_run(
     task = _task(answers)
     row, variant = _architecture(answers, task)
     for key, reason in row.lacks.items() if row else ():
-        answers.refused(key, reason)
+        if answers.asked(key) not in OFF:
+            answers.refused(key, reason)
     weights, marked = _weights(answers, row, variant, weights_found, random_init)
     classes = _classes(answers, task, manifest)
     _dataset(answers, manifest)

@@ -100,6 +100,9 @@ def suggest(
     put("architecture_config.pretrained_weights", word, why)
     _from_data(put, facts, variant)
     _from_size(put, manifest.labelled("train"), row, machine)
+    if variant.depthwise and not machine.gpus:
+        put("hyperparameters.advanced_settings.mixed_precision", False,
+            "depthwise convolutions, which this variant is made of, take longer in bf16 than in float32 on a CPU")  # fmt: skip
     for key in ("hyperparameters.optimization.optimizer", "hyperparameters.optimization.learning_rate",
                 "data.image_size"):  # fmt: skip
         value = _dig(best["config"], key) if best else None
