@@ -128,7 +128,7 @@ def line(
 def show(
     fig: go.Figure, *, key: str, alt: str, corner: str = "", opens: Callable[[str], NoReturn] | None = None
 ) -> None:
-    """Draw a chart. `corner` stands beside its title: live, stale since, finished.
+    """Draw a chart. `corner` stands beside its title: live, or stale since.
 
     `opens` is called with the `customdata` of a bar or point that was clicked; those without it do nothing.
     """
@@ -171,9 +171,9 @@ def _csv(rows: Mapping[str, Sequence[Any]]) -> str:
 
 
 def freshness(now: Status, last_t: float | None) -> str:
-    """What stands in a chart's corner: the state of a run that has ended, else how new its newest point is."""
+    """What stands in a chart's corner: how new its newest point is; nothing for a run that has ended."""
     if not now.live:
-        return now.state
+        return ""
     if last_t is None:
         return "waiting for the first point"
     return "● live" if time.time() - last_t < 60 else f"stale since {look.ago(last_t)}"

@@ -15,6 +15,9 @@ from trugrade_core.workspace import Workspace
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 NOT_CURVES = ("time/",)
+WIDE = 50
+"""From this ratio of its largest to its smallest value on, a metric with a unit is drawn on a log axis: on a linear one
+its first, untrained values would press all the others flat."""
 ALL = "all"
 """The name of the curve of all classes."""
 
@@ -43,10 +46,12 @@ def draw(
 ) -> None:
     """One chart of the metrics `wanted`. A run keeps its colour; several metrics of one run differ by colour instead.
 
-    `reference` is the constant box's value of the metric, drawn as a line to be better than.
+    `reference` is the constant box's value of the metric, drawn as a line to be better than. `log` asks for a log axis,
+    which a wide metric with a unit has anyhow.
     """
     unit = look.metric_words(wanted[0])[1]
-    fig = charts.figure(title, x="step", y=unit)
+    log = log or (unit in ("mm", "px") and _is_wide(found, wanted))
+    fig = charts.figure(title, x="step", y=f"{unit}, log" if log and unit else unit)
     several = len(found) > 1
     used: list[str] = []
     for run_id, curves in found.items():
@@ -81,6 +86,18 @@ def draw(
             showarrow=False,
         )
     charts.show(fig, key=key, alt=f"{title} by step", corner=corner)
+
+
+def _is_wide(found: Mapping[str, Mapping[str, Curve]], wanted: Sequence[str]) -> bool:
+    values = [
+        v
+        for curves in found.values()
+        for name in wanted
+        if name in curves
+        for v in curves[name]["value"]
+        if v is not None
+    ]
+    return bool(values) and min(values) > 0 and max(values) > WIDE * min(values)
 
 
 def rows(found: Mapping[str, Mapping[str, Curve]]) -> dict[str, list[Any]]:

@@ -286,6 +286,12 @@ def metric_words(name: str) -> tuple[str, str]:
     return (f"{split} {words}" if split else words), unit
 
 
+def metric_label(name: str) -> str:
+    """A metric's words with its unit, as in a list where the same words stand for two units: `side error, median, px`."""
+    words, unit = metric_words(name)
+    return f"{words}, {unit}" if unit in ("mm", "px") else words
+
+
 def chart_title(name: str) -> str:
     """A metric's words as a heading, its unit behind: `Side error, median, mm`."""
     words, unit = metric_words(name)

@@ -94,7 +94,7 @@ def _held_out(ws: Workspace, chosen: list[RunFolder]) -> None:
         table[0] += [_head(ws, state.run_row(folder)), '<span class="tg-soft">difference</span>']
     pairs = [compare(first.path / "evaluation" / SPLIT, folder.path / "evaluation" / SPLIT) for folder in others]
     for name, cell in pairs[0]["metrics"].items():
-        row = [escape(look.metric_words(name)[0]), look.metric(name, cell["a"])]
+        row = [escape(look.metric_label(name)), look.metric(name, cell["a"])]
         for pair in pairs:
             cell = pair["metrics"][name]
             row += [look.metric(name, cell["b"]), _difference(name, cell["difference"])]
@@ -125,7 +125,7 @@ def _metrics(ws: Workspace, found: dict[str, Any]) -> None:
     table.append(["epoch", *("not known" if row["epoch"] is None else str(row["epoch"]) for row in rows)])
     for name in sorted(found["metrics"], key=lambda name: (name != main, name)):
         values = found["metrics"][name]
-        words = look.metric_words(name)[0]
+        words = look.metric_label(name)
         best = _best(name, values)
         cells = [
             f"<b>{look.metric(name, v)}</b> {look.icon('check')}" if v == best else look.metric(name, v) for v in values
@@ -157,7 +157,7 @@ def _curves(ws: Workspace, chosen: list[RunFolder]) -> None:
             "Metrics",
             names,
             default=proposed,
-            format_func=lambda name: look.metric_words(name)[0],
+            format_func=look.metric_label,
             key="compare-metrics-chosen",
         )
         log = st.toggle("Log axis", key="compare-log")

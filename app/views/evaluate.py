@@ -46,7 +46,7 @@ def main() -> None:
             judged.one(ws, folder, split, sample)
             return
         with right:
-            _actions(ws, folder, split, split in done)
+            _actions(ws, folder, split, judged.evaluation(ws, folder, split) if split in done else None)
         if job := st.query_params.get("job"):
             jobcard.show(job, done=lambda _found, _args: state.keep(job=""))
         if split in done:
@@ -85,7 +85,7 @@ def _choose(ws: Workspace, folders: list[RunFolder]) -> tuple[RunFolder, str]:
     return by_id[run], split
 
 
-def _actions(ws: Workspace, folder: RunFolder, split: str, done: bool) -> None:
+def _actions(ws: Workspace, folder: RunFolder, split: str, done: dict[str, Any] | None) -> None:
     again = st.button(
         f"Evaluate again on {split}" if done else f"Evaluate on {split}",
         type="secondary" if done else "primary",
@@ -94,7 +94,11 @@ def _actions(ws: Workspace, folder: RunFolder, split: str, done: bool) -> None:
     if again:
         job = evaluating.start_evaluation(ws, folder.id, split=split, who=state.who())
         state.go("evaluate", run=folder.id, split=split, job=job.id)
-    if done and st.button("Export", type="primary", icon=":material/deployed_code:"):
+    if done is None:
+        return
+    # What is not shown to beat the constant box may leave all the same, but nothing invites it to.
+    inviting = "primary" if done["verdict"]["better"] else "secondary"
+    if st.button("Export", type=inviting, icon=":material/deployed_code:"):
         state.go("export", run=folder.id)
 
 

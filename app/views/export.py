@@ -14,7 +14,7 @@ import streamlit as st
 from app import jobcard, look, state
 from trugrade_core.export import FORMATS
 from trugrade_core.runs import RunFolder
-from trugrade_core.workflows import exporting
+from trugrade_core.workflows import evaluating, exporting
 from trugrade_core.workspace import Workspace, read_json
 
 
@@ -58,7 +58,9 @@ def _make(ws: Workspace, folders: list[RunFolder]) -> None:
     )
     state.keep(run=run)
     trained = state.run_row(by_id[run])
-    st.caption(f"Best epoch {trained['epoch']} · {trained['architecture']} on {trained['dataset']}")
+    st.caption(
+        f"Best epoch {trained['epoch']} · {trained['architecture']} on {trained['dataset']} · {evaluating.judged(ws, by_id[run])}"
+    )
     for column, row in zip(st.columns(len(FORMATS)), FORMATS.values(), strict=True):
         with column.container(border=True, height="stretch"):
             st.html(f"<b>{escape(row.title)}</b><div class='tg-soft tg-small'>{row.id}</div>")

@@ -108,7 +108,9 @@ def _going_on() -> None:
     st.session_state["home-live"] = len(live)
     if live:
         st.subheader("Going on")
-        look.table(["", "", "progress", "loss", ""], [_live_row(ws, *pair) for pair in live], key="home-going-on")
+        look.table(
+            ["state", "job", "progress", "loss", "next"], [_live_row(ws, *pair) for pair in live], key="home-going-on"
+        )
 
 
 def _live_row(ws: Workspace, folder: RunFolder, now: Status) -> list[str]:
@@ -180,7 +182,7 @@ def _lately(ws: Workspace, folders: list[RunFolder]) -> None:
     ended = sorted(ended, key=lambda pair: -pair[1].t)[:LATELY]
     st.subheader("Lately")
     look.table(
-        ["", "", "headline", "when", "next"],
+        ["state", "job", "headline", "when", "next"],
         [_ended_row(ws, folder, now) for folder, now in ended],
         key="home-lately",
     )

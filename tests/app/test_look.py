@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app import charts, look, overlay
+from app import charts, curves, look, overlay
 from trugrade_core.data.rle import encode
 from trugrade_core.schema import Box, Mask, Polygon
 
@@ -76,6 +76,15 @@ def test_outlines_of_a_mask_are_its_rim() -> None:
     assert overlay.outlines(Box(xyxy=(1, 2, 3, 4))) == [[(1, 2), (3, 2), (3, 4), (1, 4)]]
     assert overlay.outlines(Polygon(points=((0, 0), (4, 0), (4, 4)))) == [[(0, 0), (4, 0), (4, 4)]]
     assert isinstance(encode(mask), Mask)
+
+
+def test_untrained_values_do_not_press_the_others_flat() -> None:
+    wide = {"run": {"val/side_error_mm": {"step": [1, 2, 3], "value": [70.0, 0.2, 0.1]}}}
+    assert curves._is_wide(wide, ["val/side_error_mm"])  # type: ignore[arg-type]
+    narrow = {"run": {"val/side_error_mm": {"step": [1, 2], "value": [0.3, 0.1]}}}
+    assert not curves._is_wide(narrow, ["val/side_error_mm"])  # type: ignore[arg-type]
+    nought = {"run": {"val/side_error_mm": {"step": [1, 2, 3], "value": [70.0, 0.1, 0.0]}}}
+    assert curves._is_wide(nought, ["val/side_error_mm"]) is False  # type: ignore[arg-type]
 
 
 def test_a_long_curve_is_thinned_openly_and_keeps_its_end() -> None:

@@ -19,7 +19,7 @@ from trugrade_core.data.store import Dataset, put_entry
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import ClassDef
 from trugrade_core.train.plan import RunPlan
-from trugrade_core.workspace import Workspace, write_json
+from trugrade_core.workspace import Workspace, read_json, write_json
 
 PAGES = [name for rows in SECTIONS.values() for name, _, _ in rows]
 Open = Callable[..., AppTest]
@@ -214,6 +214,18 @@ def test_an_evaluation_says_its_evidence_and_the_constant_box(judged: Workspace,
     assert "0.254 mm" in text  # one pixel at 100 dpi
     assert text.count("/lab/thumb/") == len(list_test(judged))
     assert "tg-shape" in text and "stroke-dasharray" in text  # drawn by people, found by the model
+
+
+@pytest.mark.parametrize(("better", "type"), [(True, "primary"), (False, "secondary")])
+def test_only_a_model_that_beats_the_constant_box_invites_to_export_it(
+    judged: Workspace, open_page: Open, better: bool, type: str
+) -> None:
+    run = judged_run(judged)
+    file = judged.runs / run / "evaluation" / "test" / "evaluation.json"
+    found = read_json(file)
+    write_json(file, found | {"verdict": found["verdict"] | {"better": better}})
+    (button,) = [b for b in open_page(judged, "evaluate", run=run).button if b.label == "Export"]
+    assert button.proto.type == type
 
 
 def list_test(ws: Workspace) -> list[str]:

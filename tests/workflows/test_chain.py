@@ -153,6 +153,8 @@ def test_it_is_exported_and_agrees_with_itself(lab, run) -> None:
     assert wait(folder).state == "finished", folder.log.read_text()
     found = folder.results()
     assert found["parity"]["passed"] and found["parity"]["compared"] == 3
+    assert evaluating.judged(lab, run) == found["judged"]
+    assert f"trugrade evaluate {run.id} --split train" in evaluating.judged(lab, run, "train")
     manifest = found["manifest"]
     assert manifest["run"] == run.id and manifest["dataset"] == "cards@v1" and manifest["classes"]
     with pytest.raises(ExportError, match="exists already"):
@@ -292,13 +294,13 @@ def test_a_run_without_a_best_checkpoint_lends_its_latest(ws, stopped) -> None:
 
 def test_a_run_stands_on_the_version_there_was_when_it_was_planned(lab, monkeypatch) -> None:
     monkeypatch.setattr(training, "launch", lambda folder: None)
-    opened = []
+    newest, opened = Version.open(lab, "cards").name, []
     plain = Version.open.__func__
     monkeypatch.setattr(Version, "open", classmethod(lambda cls, ws, name: opened.append(name) or plain(cls, ws, name)))
     folder = training.start(lab, small())
     assert opened == ["cards"]
-    assert folder.job()["dataset"] == overview.run_config(folder).dataset == "cards@v1"
-    assert read_json(folder.path / "plan.json")["plan"]["dataset"]["value"] == "cards@v1"
+    assert folder.job()["dataset"] == overview.run_config(folder).dataset == newest
+    assert read_json(folder.path / "plan.json")["plan"]["dataset"]["value"] == newest
     lab.to_trash(folder.path)
 
 

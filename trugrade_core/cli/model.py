@@ -180,7 +180,7 @@ def export(
     def human() -> None:
         parity = report["parity"]
         line(f"{report['artifact']}\nparity {'passed' if parity['passed'] else 'FAILED'} on {parity['compared']} images; "
-             f"worst: {', '.join(f'{k} {number(v)}' for k, v in parity['worst'].items())}")  # fmt: skip
+             f"worst: {', '.join(f'{k} {number(v)}' for k, v in parity['worst'].items())}\nThe model: {report['judged']}.")  # fmt: skip
 
     say(report, human)
 

@@ -79,6 +79,15 @@ def evaluation(ws: Workspace, run: str, split: str) -> dict[str, Any]:
     return {"run": folder.id} | found
 
 
+def judged(ws: Workspace, folder: RunFolder, split: str = "test") -> str:
+    """In words, what the stored evaluation found; a model may leave the lab without one, but not without a word of it."""
+    if not (folder.path / "evaluation" / split / "evaluation.json").exists():
+        return f"not judged on {split}; do it with: trugrade evaluate {folder.id} --split {split}"
+    found = evaluation(ws, folder.id, split)
+    cards = found["metrics"]["side_error_px"]["n_cards"]
+    return f"{found['verdict']['text']} on {split} ({cards} card{'s' if cards != 1 else ''})"
+
+
 def gauge(ws: Workspace, model: str, images: Path, truth: Path) -> dict[str, Any]:
     """Hold a model to edges that were measured independently; see `evaluate.gauge` for the file and the result."""
     from trugrade_core.evaluate.gauge import gauge as against

@@ -8,7 +8,7 @@ from typing import Any
 from trugrade_core.errors import ExportError
 from trugrade_core.runs import Progress, RunFolder
 from trugrade_core.workflows import overview
-from trugrade_core.workflows.evaluating import checkpoint_of
+from trugrade_core.workflows.evaluating import checkpoint_of, judged
 from trugrade_core.workflows.jobs import Job, start
 from trugrade_core.workspace import Workspace, check_name, read_json
 
@@ -41,7 +41,7 @@ def export_checkpoint(
 ) -> dict[str, Any]:
     """Export a checkpoint, compare the artifact with it on validation samples, and keep it only if they agree.
 
-    Returns `{"artifact", "manifest", "parity"}`. Raises ExportError (code export.parity) when they differ.
+    Returns `{"artifact", "manifest", "parity", "judged"}`. Raises ExportError (code export.parity) when they differ.
     """
     from trugrade_core.data.images import decode
     from trugrade_core.export import export
@@ -54,7 +54,8 @@ def export_checkpoint(
     records = (version.records("val") or version.records("train"))[:PARITY_IMAGES]
     samples = [(decode(version.image_path(sample)), sample, annotations) for sample, annotations in records]
     parity = export(predictor, format, out, samples, reopen=OnnxPredictor.open, progress=progress)
-    return {"artifact": str(out), "manifest": read_json(out / "manifest.json"), "parity": parity}
+    manifest = read_json(out / "manifest.json")
+    return {"artifact": str(out), "manifest": manifest, "parity": parity, "judged": judged(ws, folder)}
 
 
 class ModelExporter:
@@ -64,7 +65,7 @@ class ModelExporter:
         self.workspace = workspace or Workspace.open()
 
     def export_model(self, model: str | Path, format_type: str = "onnx") -> dict[str, Any]:
-        """Export `model` (a run id or a checkpoint file of a run) and wait; `{"artifact", "manifest", "parity"}`.
+        """Export `model` (a run id or a checkpoint file of a run) and wait; see `export_checkpoint`.
 
         Raises NotInThisVersion for tensorrt, mobile and quantized, and writes no file then.
         """
