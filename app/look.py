@@ -203,6 +203,13 @@ def labelled(row: dict[str, Any]) -> str:
     return bar(share, f"{row['labelled']:,} of {row['samples']:,}")
 
 
+def newest_version(row: dict[str, Any]) -> str:
+    """A dataset's newest version, or what is damaged in it."""
+    if row["reason"]:
+        return f'<span class="tg-state failed">{icon("error")} {clip("damaged: " + row["reason"], 14)}</span>'
+    return escape(row["version"] or "none yet")
+
+
 def headline(row: dict[str, Any]) -> str:
     """A run's main metric on validation, with its name and unit, as HTML."""
     if row["main_metric"] is None:

@@ -81,7 +81,7 @@ def _row(row: dict[str, Any], run: RunFolder | None) -> list[str]:
         f"{row['cards']:,}",
         f"{row['samples']:,}",
         look.labelled(row),
-        escape(row["version"] or "none yet"),
+        look.newest_version(row),
         _last_run(run) if run else "none yet",
         look.clip(", ".join(row["classes"]) or "none yet", 14),
     ]

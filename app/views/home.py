@@ -155,7 +155,7 @@ def _datasets(rows: list[dict[str, Any]], folders: list[RunFolder]) -> None:
                 f"{row['cards']:,}",
                 f"{row['samples']:,}",
                 look.labelled(row),
-                escape(row["version"] or "none yet"),
+                look.newest_version(row),
                 _next_step(row, row["name"] in trained),
             ]
             for row in rows[:50]

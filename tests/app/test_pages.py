@@ -371,6 +371,13 @@ def test_a_damaged_run_folder_is_a_row_not_a_fault(full: Workspace, open_page: O
         assert "fault in the lab" not in said(open_page(full, page))
 
 
+def test_a_damaged_dataset_says_what_is_damaged(full: Workspace, open_page: Open) -> None:
+    (full.datasets / "cards" / "versions" / "v1" / "version.json").write_text("garbage")
+    for page in ("home", "datasets"):
+        text = said(open_page(full, page))
+        assert "damaged: " in text and "version.json" in text
+
+
 @pytest.mark.slow
 def test_ten_thousand_samples_and_two_hundred_runs_draw_one_page_of_them(ws: Workspace, open_page: Open) -> None:
     sample, annotations = add_sample(ws, 0)
