@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import annotated_types
 import streamlit as st
-import yaml
 from pydantic.fields import FieldInfo
 
 from app import look
-from trugrade_core.config import RunConfig, allows_auto, leaves, parse_config, parse_value, set_key
+from trugrade_core.config import RunConfig, allows_auto, leaves, mapping_yaml, parse_config, parse_value, set_key
 from trugrade_core.errors import ConfigError, TruGradeError
 from trugrade_core.models import ARCHITECTURES
 
@@ -28,7 +27,6 @@ TABS = {
     "Loss": ("loss_config",),
     "Data and machine": ("data", "machine", "seed", "experiment"),
 }
-CHOSEN_ABOVE = ("task", "dataset")  # by the page's own steps
 WEIGHT_WORDS = ["none", "imagenet", "coco"]
 
 
@@ -53,7 +51,7 @@ class Editing:
         return found
 
     def yaml(self) -> str:
-        return yaml.safe_dump(self.mapping(), sort_keys=False, allow_unicode=True)
+        return mapping_yaml(self.mapping())
 
     def config(self) -> RunConfig | None:
         """The configuration, or None with `problem` set."""
@@ -191,7 +189,7 @@ def _number(info: FieldInfo, number: type, common: dict[str, Any]) -> None:
         value=None,
         step=kind(step or (1 if whole else _step(info.default))),
         format="%d" if whole else "%.6g",
-        placeholder="auto" if allows_auto(info) else "no limit",
+        placeholder="auto" if allows_auto(info) else "no limit" if _may_be_none(info) else None,
         **common,
     )
 
@@ -203,8 +201,9 @@ def _take(editing: Editing, key: str, dotted: str, widget: str) -> None:
         value = "auto"
     if dotted == "data.classes":
         value = list(value) or None
-    if value is None and default_of(dotted) is not None:
-        return  # emptied while typing: the old value stands
+    if value is None and not _may_be_none(info):  # emptied: the old value stands, and is shown
+        st.session_state[widget] = _shown(info, editing.values.get(dotted, default_of(dotted)))
+        return
     editing.set(dotted, value)
     st.session_state[f"{key}:yaml"] = editing.yaml()
 
@@ -221,6 +220,10 @@ def _shown(info: FieldInfo, value: Any) -> Any:
     if isinstance(value, tuple | list) or (value is None and info.annotation is not bool and _is_words(info)):
         return list(value or ())
     return value
+
+
+def _may_be_none(info: FieldInfo) -> bool:
+    return type(None) in get_args(info.annotation)
 
 
 def _is_words(info: FieldInfo) -> bool:

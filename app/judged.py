@@ -45,15 +45,26 @@ def _answers(folder: RunFolder, split: str, key: str) -> dict[str, Prediction]:
     return found["plain"]
 
 
-def _truth(ws: Workspace, name: str) -> tuple[dict[str, Sample], dict[str, list[Annotation]]]:
-    """The samples and annotations of a version; versions never change."""
+def _truth(ws: Workspace, found: dict[str, Any]) -> tuple[dict[str, Sample], dict[str, list[Annotation]]]:
+    """The samples and annotations of the version that was judged. A version never changes, but its name may be given anew."""
     from trugrade_core.data.versions import Version
+
+    name = found["dataset"]
+    dataset, _, number = name.partition("@")
+    path = ws.datasets / dataset / "versions" / number / "version.json"
 
     def load() -> tuple[dict[str, Sample], dict[str, list[Annotation]]]:
         version = Version.open(ws, name)
         return {sample.id: sample for sample in version.samples()}, version.annotations()
 
-    return state.cached(("version", str(ws.root), name), None, load)
+    samples, annotations = state.cached(("version", str(path)), state.stamp(path), load)
+    if any(row["sample"] not in samples for row in found["samples"]):
+        raise UsageError(
+            f"{name} is not the version that was judged: another has its name now",
+            where=found["run"],
+            what_to_do="Put the dataset's folder back from the workspace's trash.",
+        )
+    return samples, annotations
 
 
 def _shapes(annotations: list[Annotation], answer: Prediction | None, found: dict[str, Any]) -> list[overlay.Shape]:
@@ -74,7 +85,7 @@ def grid(ws: Workspace, folder: RunFolder, split: str, found: dict[str, Any]) ->
             f"{look.link('evaluate', 'show all', run=folder.id, split=split)}",
             key="judged-only",
         )
-    samples, annotations = _truth(ws, found["dataset"])
+    samples, annotations = _truth(ws, found)
     answers = _answers(folder, split, found["key"])
     pages = max(1, -(-len(rows) // PAGE))
     page = st.pagination(pages, key="judged-page") if pages > 1 else 1
@@ -168,7 +179,7 @@ def one(ws: Workspace, folder: RunFolder, split: str, sample_id: str) -> None:
         look.empty("No such sample", f"This evaluation has no sample {sample_id[:40]}.", icon="image_not_supported")
         return
     row = rows[at]
-    samples, annotations = _truth(ws, found["dataset"])
+    samples, annotations = _truth(ws, found)
     answers = _answers(folder, split, found["key"])
     sample = samples[sample_id]
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -49,15 +49,12 @@ def outlines(value: Value | None) -> list[list[tuple[float, float]]]:
     return []
 
 
-@st.cache_data(max_entries=2000, show_spinner=False, hash_funcs={Mask: lambda m: m.counts})
+@st.cache_data(max_entries=2000, show_spinner=False, hash_funcs={Mask: lambda m: (m.counts, m.size_hw)})
 def _mask_outlines(mask: Mask) -> list[list[tuple[float, float]]]:
-    import cv2
-    import numpy as np
+    """Along the edges of its pixels."""
+    from trugrade_core.data.rle import decode, mask_outlines
 
-    from trugrade_core.data.rle import decode
-
-    found, _ = cv2.findContours(decode(mask).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    return [[(float(x), float(y)) for x, y in contour[:, 0]] for contour in found if len(contour) > 2]
+    return [[(float(x), float(y)) for x, y in outline] for outline in mask_outlines(decode(mask))]
 
 
 def color_of(label: str | None, classes: Sequence[str]) -> str:

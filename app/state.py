@@ -5,7 +5,6 @@ The URL is the state: `param` and `keep` carry dataset, run, sample and filter t
 
 from __future__ import annotations
 
-import getpass
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -16,12 +15,14 @@ from typing import Any, NoReturn, TypeVar
 import streamlit as st
 
 from trugrade_core.config import RunConfig
+from trugrade_core.errors import TruGradeError
 from trugrade_core.machine import Machine
+from trugrade_core.monitor.experiments import who as who
 from trugrade_core.monitor.reading import Journal
 from trugrade_core.runs import RunFolder, Status, list_ids
 from trugrade_core.schema import Annotation, Sample
 from trugrade_core.train.plan import Estimate
-from trugrade_core.workspace import Workspace, read_json
+from trugrade_core.workspace import Workspace
 
 MOST_KEPT = 20_000
 LISTED = 200
@@ -37,13 +38,6 @@ def workspace() -> Workspace:
         if word in ("-w", "--workspace"):
             return Workspace.open(value)
     return Workspace.open()
-
-
-def who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # no such user id, no environment
-        return ""
 
 
 def param(name: str, default: str = "") -> str:
@@ -127,6 +121,21 @@ def runs(ws: Workspace) -> list[RunFolder]:
     return [RunFolder(path) for path in reversed(list_ids(ws.runs))]
 
 
+def asked_run(ws: Workspace) -> RunFolder | None:
+    """The run that the address names, else the one this session used last; None, and it is forgotten, when that is gone.
+
+    Raises TrainingError when the address names a run that is not there and that this session has not used.
+    """
+    asked = param("run")
+    try:
+        return RunFolder.find(ws, asked) if asked else None
+    except TruGradeError:
+        if asked != st.session_state.get("param:run"):
+            raise
+        keep(run="")
+        return None
+
+
 def trained(ws: Workspace) -> list[RunFolder]:
     """Of the newest runs, those with a checkpoint."""
     return [folder for folder in runs(ws)[:LISTED] if has_checkpoint(folder)]
@@ -148,9 +157,16 @@ def jobs(ws: Workspace, *kinds: str) -> list[RunFolder]:
 
 
 def job(folder: RunFolder) -> dict[str, Any]:
-    """job.json, or {} where the folder is half-written."""
+    """job.json, or {} where the folder is half-written or damaged."""
     path = folder.path / "job.json"
-    return cached(("job", str(path)), stamp(path), lambda: read_json(path) if path.exists() else {})
+
+    def load() -> dict[str, Any]:
+        try:
+            return folder.job()
+        except TruGradeError:
+            return {}
+
+    return cached(("job", str(path)), stamp(path), load)
 
 
 def status(folder: RunFolder) -> Status:
@@ -173,11 +189,11 @@ def run_row(folder: RunFolder) -> dict[str, Any]:
 
 
 def journal(folder: RunFolder) -> Journal:
-    """The run's events up to now; each call parses only what is new."""
+    """The run's events up to now; each call parses only what is new. What other sessions read later is not in it."""
     found, own_lock = cached(("journal", str(folder.path)), None, lambda: (Journal(folder), threading.Lock()))
     with own_lock:
         found.refresh()
-    return found
+        return cached(("journal now", str(folder.path)), found.offset, found.copy)
 
 
 def live(ws: Workspace) -> list[tuple[RunFolder, Status]]:

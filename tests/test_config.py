@@ -14,6 +14,7 @@ from trugrade_core.config import (
     given_keys,
     leaves,
     load_mapping,
+    mapping_yaml,
     parse_config,
     parse_value,
     set_key,
@@ -132,3 +133,66 @@ def test_a_misspelt_key_that_begins_like_a_type_is_named() -> None:
 def test_set_through_a_value_is_refused() -> None:
     with pytest.raises(UsageError, match="holds a value"):
         set_key({"seed": 1}, "seed.x", 2)
+
+
+@pytest.mark.parametrize("text", [".inf", "-.inf", ".nan", "1e999"])
+@pytest.mark.parametrize("key", [key for key, field in leaves() if "float" in str(field.annotation)])
+def test_numbers_are_finite(key, text) -> None:
+    mapping = json.loads(json.dumps(MINIMAL))
+    set_key(mapping, key, parse_value(text))
+    with pytest.raises(ConfigError) as caught:
+        parse_config(mapping)
+    (problem,) = caught.value.problems
+    assert problem["key"] == key and "must be a finite number; found" in problem["problem"]
+    assert key != "hyperparameters.optimization.gradient_clipping" or "0 switches it off" in problem["what_to_do"]
+
+
+def test_integers_are_those_of_yaml_1_2_and_come_back() -> None:
+    texts = {
+        "010": 10,
+        "08": 8,
+        "0o10": 8,
+        "0x1F": 31,
+        "-7": -7,
+        "+7": 7,
+        "1:30": "1:30",
+        "1_000": "1_000",
+        "0b1": "0b1",
+    }
+    assert {text: parse_value(text) for text in texts} == texts
+    for word in texts:
+        config = parse_config(MINIMAL | {"experiment": word})
+        assert parse_config(parse_value(dump_yaml(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "task: t\nseed: 1\ndata: {}\nseed: 2"),
+        ("a.yaml", "data:\n  seed: 1\n  seed: 1"),
+        ("a.json", '{"data": {"seed": 1, "seed": 2}}'),
+    ],
+)
+def test_a_key_that_is_given_twice_is_named(tmp_path, name, text) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="the key 'seed' is given twice"):
+        load_mapping(path)
+
+
+def test_a_key_over_a_merged_one_is_given_once() -> None:
+    text = "base: &base {seed: 1, task: t}\nmore: &more {<<: *base, seed: 2}\nlast: {<<: *more, seed: 3}"
+    assert parse_value(text)["last"] == {"seed": 3, "task": "t"}
+
+
+@pytest.mark.parametrize("text", ["2026-13-45", "{seed: 1, seed: 2}", "[a"])
+def test_what_is_no_value_is_said_so(text) -> None:
+    with pytest.raises(UsageError, match="is not a value"):
+        parse_value(text)
+
+
+@pytest.mark.parametrize("name", ["08", "1e3", "0o10", "1:30", "yes", "null"])
+def test_a_mapping_written_is_read_back_as_it_was(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(mapping_yaml({"task": "t", "dataset": name}))
+    assert parse_config(load_mapping(file)).dataset == name

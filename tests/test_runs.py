@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -165,6 +166,83 @@ def test_a_status_does_not_read_the_whole_journal(folder, monkeypatch) -> None:
     monkeypatch.setattr(runs, "_backwards", counted)
     assert folder.status().state == "finished"
     assert 0 < read <= runs.BLOCK
+
+
+def test_a_line_of_many_blocks_costs_what_its_bytes_do(folder, monkeypatch) -> None:
+    monkeypatch.setattr(runs, "BLOCK", 1024)
+    journal = folder.path / "events.jsonl"
+
+    def seconds(line: bytes) -> float:
+        journal.write_bytes(line * ((8 << 20) // len(line)))
+        begun = time.perf_counter()
+        assert folder.attempt() == 1
+        return time.perf_counter() - begun
+
+    short = seconds(b"y" * 63 + b"\n")
+    assert seconds(b"x" * ((8 << 20) - 1) + b"\n") < 15 * short, "joined once, not block by block (80 times)"
+
+
+def test_a_state_written_while_the_lock_is_looked_at_is_read(folder, monkeypatch) -> None:
+    folder.append("state", state="running")
+
+    def ends(self) -> bool:
+        self.append("state", state="finished")
+        return False
+
+    monkeypatch.setattr(RunFolder, "supervised", ends)
+    assert folder.status().state == "finished"
+    assert folder.status({"kind": "state", "state": "running", "t": 1.0}).state == "finished"
+
+
+def test_a_folder_on_its_way_to_the_trash_is_not_made_again(ws, folder, monkeypatch) -> None:
+    (folder.path / ".lock").touch()
+    plain = runs.locked
+
+    def late(path, **words):
+        ws.to_trash(folder.path)
+        return plain(path, **words)
+
+    monkeypatch.setattr(runs, "locked", late)
+    assert folder.status().state == "discarded"
+    assert not folder.path.exists()
+
+
+def test_a_run_of_another_user_is_looked_at_without_writing(folder) -> None:
+    lock = folder.path / ".lock"
+    lock.touch()
+    lock.chmod(0o444)
+    with lock.open("rb") as mine, runs.locked(lock, wait=False, shared=True, make_folder=False) as held:
+        assert held is not None and held.mode == "rb", (
+            "root may write whatever the mode says: the way it is opened counts"
+        )
+        fcntl.flock(mine, fcntl.LOCK_SH)
+    with lock.open("rb") as mine:
+        fcntl.flock(mine, fcntl.LOCK_EX)
+        assert folder.supervised()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"kind": 3}', '{"kind": "train", "task": []}'])
+def test_a_damaged_job_is_told(folder, text) -> None:
+    (folder.path / "job.json").write_text(text)
+    with pytest.raises(TrainingError, match="damaged") as e:
+        folder.job()
+    assert str(folder.path) in str(e.value)
+
+
+def test_damaged_lines_are_told_or_skipped(folder) -> None:
+    folder.ask("stop")
+    with (folder.path / "control.jsonl").open("a") as f:
+        f.write('[]\n3\n{}\n{"command": "dance"}\n{"command": "save", "attempt": null}\n')
+    folder.ask("save")
+    assert folder.asked()[1] == ["stop", "save"]
+    for line in ('{"run": "x", "kind": "state", "t": 1.0, "attempt": 1}', '{"kind": "state", "t": null, "state": "queued"}',
+                 '{"kind": "state", "t": 1.0, "state": ["x"]}'):  # fmt: skip
+        with (folder.path / "events.jsonl").open("a") as f:
+            f.write(line + "\n")
+        assert folder.status().state == "crashed" and "damaged" in folder.status().reason
+    with (folder.path / "events.jsonl").open("a") as f:
+        f.write('[{"kind": "result", "t": 1.0}]\n')
+    assert folder.results() == {}
 
 
 def test_a_new_reason_keeps_the_time_the_state_was_entered(folder) -> None:

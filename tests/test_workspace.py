@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,62 @@ def test_an_older_format_is_lifted_after_a_copy(tmp_path, monkeypatch) -> None:
     assert not (copy / "lifted").exists()
 
 
+def test_every_older_format_has_its_migration() -> None:
+    assert sorted(workspace.MIGRATIONS) == list(range(workspace.FORMAT))
+
+
+def test_format_0_is_lifted_after_a_copy_and_once(tmp_path) -> None:
+    root = tmp_path / "w"
+    root.mkdir()
+    (root / "workspace.json").write_text('{"format": 0}')
+    for _ in range(2):
+        Workspace.open(root)
+    (copy,) = [p for p in tmp_path.iterdir() if p != root]
+    assert read_json(copy / "workspace.json") == {"format": 0}
+    assert read_json(root / "workspace.json")["format"] == workspace.FORMAT
+
+
+def test_without_a_copy_nothing_is_lifted(tmp_path, monkeypatch) -> None:
+    (tmp_path / "workspace.json").write_text('{"format": 0}')
+
+    def full(*args, **kwargs) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(workspace.shutil, "copytree", full)
+    with pytest.raises(WorkspaceError, match="could not be copied"):
+        Workspace.open(tmp_path)
+    assert read_json(tmp_path / "workspace.json") == {"format": 0}
+
+
+def open_when_told(root: str, start, found) -> None:
+    start.wait()
+    for n in range(40):
+        try:
+            (Workspace.open(f"{root}/{n}").root / "datasets").mkdir(exist_ok=True)
+        except WorkspaceError as e:
+            found.put(str(e))
+    found.put("")
+
+
+def test_processes_that_open_a_new_workspace_at_once(tmp_path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start, found = context.Barrier(3), context.Queue()
+    workers = [context.Process(target=open_when_told, args=(str(tmp_path), start, found)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    said = [found.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert said == [""] * 3
+
+
+def test_a_mark_that_is_just_written_is_no_stranger(tmp_path) -> None:
+    (tmp_path / ".workspace.json.1-abcdef.tmp").write_text("{")
+    with pytest.raises(WorkspaceError, match="no workspace here yet"):
+        Workspace.open(tmp_path, create=False)
+    assert Workspace.open(tmp_path).root == tmp_path
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch) -> None:
     path = tmp_path / "f"
     write_atomic(path, "old")
@@ -86,12 +143,16 @@ def test_a_lock_is_held_by_one(tmp_path) -> None:
         assert again is not None
 
 
-@pytest.mark.parametrize("name", ["cards", "Karten 2026", "カード", "a.b-c_d", "x" * 80])
+@pytest.mark.parametrize(
+    "name",
+    ["cards", "Karten 2026", "カード", "การ์ด", "हिन्दी", "Cafe\u0301", "a.b-c_d", "x", "x" * 80, "\U00020000" * 50],
+)
 def test_good_names(name) -> None:
     assert check_name(name, "dataset") == name
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "x" * 81, "a\n", "trailing "])
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "x" * 81, "a\n", "trailing ", "a.",
+                                  "\U00020000" * 51, "\u0301a", "a\u200bb", "a\ud800"])  # fmt: skip
 def test_names_that_are_no_folder(name) -> None:
     with pytest.raises(UsageError, match="cannot be the name"):
         check_name(name, "dataset")
@@ -123,6 +184,14 @@ def test_the_copy_before_a_migration_leaves_out_what_is_large_and_never_changes(
     folder.mkdir(parents=True)
     for name in ("best.pt", "best.json"):
         (folder / name).write_text("{}")
-    workspace.migrate(ws.root, workspace.FORMAT)
+    for name in ("images", "cache", "x.pt"):
+        (ws.datasets / name).mkdir(parents=True)
+        (ws.datasets / name / "samples.jsonl").write_text("{}")
+    for name in ("images", "thumbnails", "cache"):
+        (ws.root / name).mkdir()
+    (ws.root / "workspace.json").write_text('{"format": 0}')
+    Workspace.open(ws.root)
     (copy,) = ws.root.parent.glob("workspace.format*")
+    assert not {"images", "thumbnails", "cache"} & {p.name for p in copy.iterdir()}
+    assert len(list(copy.glob("datasets/*/samples.jsonl"))) == 3
     assert [p.name for p in (copy / "runs" / "r" / "checkpoints").iterdir()] == ["best.json"]

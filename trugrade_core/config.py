@@ -30,7 +30,8 @@ def key(default: Any, title: str, help: str, *, unit: str = "", advanced: bool =
 
 
 class Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, strict=True)
+    # No inf and no nan: digests and checkpoints are JSON, which has neither.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, strict=True, allow_inf_nan=False)
 
 
 class CustomModifications(Group):
@@ -93,7 +94,7 @@ class TrainingProcess(Group):
     time_limit: float | None = key(
         None,
         "Time limit",
-        "Stop and keep after this long, whatever the epoch; a resume starts the clock anew.",
+        "Stop and keep after this long, whatever the epoch; null is no limit, and a resume starts the clock anew.",
         unit="minutes",
         gt=0,
     )
@@ -183,13 +184,35 @@ class RunConfig(Group):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose numbers are those of YAML 1.2: `8e-4` is one."""
+    """YAML whose numbers are those of YAML 1.2 (`8e-4` is one, `010` is ten, `1:30` is text) and whose keys are unique."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
+        seen = set()
+        for name, _ in node.value:
+            word = str(name.value)
+            if word in seen:
+                raise yaml.YAMLError(f"the key '{word}' is given twice, again in line {name.start_mark.line + 1}")
+            seen.add(word)
+        return node
 
 
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """PyYAML's own reads YAML 1.1: octals without an o, and base 60."""
+    text = str(node.value)
+    return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+
+
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:float"]
+    first: [(tag, rule) for tag, rule in rules if tag not in _NUMBERS]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+# Tried in this order: an integer would be a float as well.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"), list("-+0123456789")
+)
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
@@ -197,9 +220,6 @@ _Loader.add_implicit_resolver(
     ),
     list("-+0123456789."),
 )
-# PyYAML tries resolvers in order and has no integers left after ours unless they come first.
-for _rules in _Loader.yaml_implicit_resolvers.values():
-    _rules.sort(key=lambda pair: pair[0] != "tag:yaml.org,2002:int")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -213,7 +233,7 @@ def parse_value(text: str) -> Any:
     """A value as YAML reads it: `8e-4`, `true`, `[a, b]`, `none` (a word), `null`."""
     try:
         return yaml.load(text, _Loader)  # noqa: S506 (a subclass of SafeLoader)
-    except yaml.YAMLError as e:
+    except (yaml.YAMLError, ValueError) as e:  # ValueError: a date that no calendar has
         raise UsageError(f"'{text}' is not a value ({e})".replace("\n", " ")) from e
 
 
@@ -229,7 +249,7 @@ def load_mapping(path: Path) -> dict[str, Any]:
         if path.suffix == ".toml":
             found: Any = tomllib.loads(text)
         elif path.suffix == ".json":
-            found = json.loads(text)
+            found = json.loads(text, object_pairs_hook=_once)
         else:
             found = yaml.load(text, _Loader)  # noqa: S506
     except (yaml.YAMLError, ValueError) as e:
@@ -238,6 +258,16 @@ def load_mapping(path: Path) -> dict[str, Any]:
         raise ConfigError(
             "holds no keys", where=str(path), what_to_do="Write one with: trugrade suggest NAME --task T -o FILE"
         )
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are unique."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key '{name}' is given twice")
+        found[name] = value
     return found
 
 
@@ -269,6 +299,9 @@ def _problem(error: Any) -> dict[str, str]:
         found["what_to_do"] = nearest(where[-1], _siblings(where[:-1]))
     elif error["type"] == "missing":
         found["problem"] = "is missing"
+    elif error["type"] == "finite_number":
+        found["problem"] = f"must be a finite number; found {error['input']!r}"
+        found["what_to_do"] = dict(leaves())[found["key"]].description or ""
     else:
         found["problem"] += f"; found {error['input']!r}"
     return found
@@ -343,5 +376,9 @@ def allows_auto(field: FieldInfo) -> bool:
 
 
 def dump_yaml(config: BaseModel, *, only_given: bool = False) -> str:
-    values = config.model_dump(mode="json", exclude_unset=only_given)
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return mapping_yaml(config.model_dump(mode="json", exclude_unset=only_given))
+
+
+def mapping_yaml(mapping: Mapping[str, Any]) -> str:
+    """As a configuration file is written: read back, every value is what it was (an experiment named 08 stays text)."""
+    return yaml.dump(dict(mapping), Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -60,7 +60,7 @@ def _cpu_has_bf16() -> bool:
 
 
 def _gpus() -> tuple[tuple[Gpu, ...], str]:
-    """(GPUs as NVML lists them, why there are none)."""
+    """(GPUs as NVML lists them, less those that CUDA_VISIBLE_DEVICES hides; why there are none)."""
     import pynvml
 
     try:
@@ -69,6 +69,11 @@ def _gpus() -> tuple[tuple[Gpu, ...], str]:
         return (), f"no NVIDIA driver answers ({e})"
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        if not handles:
+            return (), "the NVIDIA driver lists no GPU"
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if shown is not None:
+            handles = [handles[i] for i in _visible(shown, [pynvml.nvmlDeviceGetUUID(handle) for handle in handles])]
         found = tuple(
             Gpu(
                 name=pynvml.nvmlDeviceGetName(handle),
@@ -77,6 +82,25 @@ def _gpus() -> tuple[tuple[Gpu, ...], str]:
             )
             for handle in handles
         )
-        return found, "" if found else "the NVIDIA driver lists no GPU"
+        return found, "" if found else f"CUDA_VISIBLE_DEVICES={shown} hides every GPU"
     finally:
         pynvml.nvmlShutdown()
+
+
+def _visible(shown: str, uuids: list[str]) -> list[int]:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves, read as CUDA does: indices or beginnings of UUIDs, up to the first
+    that is none of them."""
+    found: list[int] = []
+    for word in shown.split(","):
+        word = word.strip()
+        if word.startswith("MIG-"):  # a slice of a GPU; CUDA gives a process no more than one
+            return found or [0]
+        matching = [
+            i for i, uuid in enumerate(uuids) if word == str(i) or (word[:4] == "GPU-" and uuid.startswith(word))
+        ]
+        if len(matching) != 1:
+            break
+        if matching[0] in found:  # CUDA then shows none
+            return []
+        found += matching
+    return found

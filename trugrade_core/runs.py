@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from trugrade_core.errors import TrainingError, UsageError
 from trugrade_core.workspace import Workspace, append_lines, locked, now, read_json, write_json
@@ -36,6 +36,8 @@ from trugrade_core.workspace import Workspace, append_lines, locked, now, read_j
 State = Literal["queued", "running", "stopped", "finished", "failed", "crashed", "discarded"]
 LIVE: tuple[State, ...] = ("queued", "running")
 Command = Literal["stop", "discard", "save"]
+JOB_WORDS = ("kind", "title", "task", "architecture", "dataset", "experiment", "created")
+"""What lists show of a job.json: text or null, of which `kind` must be there."""
 
 EVENT_KINDS = (
     "state",  # state, reason; failed and crashed also failure (its class) and what_to_do; since, when only the reason
@@ -150,7 +152,7 @@ class RunFolder:
         self.append("state", state="queued", reason=reason, sync=True)
 
     def job(self) -> dict[str, Any]:
-        """The job's specification. Raises TrainingError when the folder is half-written or gone."""
+        """The job's specification. Raises TrainingError when the folder is half-written or gone, or the file damaged."""
         try:
             found = read_json(self.path / "job.json")
         except FileNotFoundError as e:
@@ -160,8 +162,15 @@ class RunFolder:
                 code="training.half_written",
                 what_to_do="Move the folder away; its other files are left as they are.",
             ) from e
-        assert isinstance(found, dict)  # noqa: S101
-        return found
+        words = {key: found.get(key) for key in JOB_WORDS} if isinstance(found, dict) else {}
+        if not words.get("kind") or not all(isinstance(word, str | None) for word in words.values()):
+            raise TrainingError(
+                "has a damaged job.json: it does not say what is to be done",
+                where=str(self.path),
+                code="training.damaged",
+                what_to_do="Restore the file from a copy, or move the folder away.",
+            )
+        return dict(found)
 
     # --- events ------------------------------------------------------------------------------------------------
 
@@ -213,8 +222,7 @@ class RunFolder:
                     event = json.loads(line)
                 except ValueError:
                     continue
-                if event.get("kind") == kind:
-                    assert isinstance(event, dict)  # noqa: S101
+                if isinstance(event, dict) and event.get("kind") == kind:
                     return event
         return {}
 
@@ -235,12 +243,16 @@ class RunFolder:
             return Status("discarded", "its folder lies in the workspace's trash, or was removed")
         if not last:
             return Status("crashed", "the run folder has no readable events")
-        entered = last.get("since", last["t"])
-        found = Status(
-            last["state"], last.get("reason", ""), last.get("failure", ""), last.get("what_to_do", ""), entered
-        )
+        state: Any = last.get("state")
+        entered = last.get("since", last.get("t"))
+        if state not in get_args(State) or not isinstance(entered, int | float):
+            return Status("crashed", "the last state in the run folder's events is damaged")
+        found = Status(state, last.get("reason", ""), last.get("failure", ""), last.get("what_to_do", ""), entered)
         if not found.live or self.supervised():
             return found
+        newest = self.last("state")
+        if newest != last:  # it went on, or ended, before the lock was looked at
+            return self.status(newest)
         if found.state == "queued" and time.time() - found.t < GRACE_S:
             return found
         reason = f"the process ended while {found.state}{self._log_end()}"
@@ -262,8 +274,11 @@ class RunFolder:
         """Whether a living supervisor holds this folder's lock."""
         if not (self.path / ".lock").exists():
             return False
-        with locked(self.path / ".lock", wait=False, shared=True) as held:
-            return held is None
+        try:
+            with locked(self.path / ".lock", wait=False, shared=True, make_folder=False) as held:
+                return held is None
+        except FileNotFoundError:  # moved to the trash a moment ago
+            return False
 
     # --- control -----------------------------------------------------------------------------------------------
 
@@ -288,7 +303,9 @@ class RunFolder:
         for line in data[:end].splitlines():
             with contextlib.suppress(ValueError):  # a line torn by a kill stands alone
                 entry = json.loads(line)
-                if entry.get("attempt", 1) >= attempt:
+                if not isinstance(entry, dict) or not isinstance(entry.get("attempt", 1), int):
+                    continue
+                if entry.get("command") in get_args(Command) and entry.get("attempt", 1) >= attempt:
                     found.append(entry["command"])
         return since + end, found
 
@@ -297,15 +314,18 @@ def _backwards(path: Path) -> Iterator[bytes]:
     """The journal's whole lines, the last block of them first; the very last may end without its newline."""
     try:
         with path.open("rb") as f:
-            start, rest = f.seek(0, os.SEEK_END), b""
+            start = f.seek(0, os.SEEK_END)
+            later: list[bytes] = []  # what was read of a line that began further up, its end first
             while start > 0:
                 end, start = start, max(0, start - BLOCK)
                 f.seek(start)
-                data = f.read(end - start) + rest
-                cut = data.find(b"\n") + 1 if start else 0  # the first line began in the block before
-                rest = data[:cut] if cut or not start else data
-                if cut or not start:
-                    yield data[cut:]
+                block = f.read(end - start)
+                cut = block.find(b"\n") + 1 if start else 0  # the first line began in the block before
+                if start and not cut:
+                    later.append(block)
+                    continue
+                yield b"".join([block[cut:], *reversed(later)])
+                later = [block[:cut]]
     except FileNotFoundError:
         return
 
@@ -316,7 +336,7 @@ ID_RULE = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 def list_ids(parent: Path) -> list[Path]:
     """Every run folder under `parent`, oldest first."""
     try:
-        names = sorted(entry.name for entry in os.scandir(parent) if ID_RULE.fullmatch(entry.name))
+        names = sorted(entry.name for entry in os.scandir(parent) if ID_RULE.fullmatch(entry.name) and entry.is_dir())
     except FileNotFoundError:
         return []
     return [parent / name for name in names]

@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from trugrade_core.errors import ConfigError, DatasetError, ImageError, TrainingError, TruGradeError
+from trugrade_core.errors import DatasetError, ImageError, TruGradeError
 from trugrade_core.runs import RunFolder
 
 PR_SET_PDEATHSIG = 1
@@ -68,7 +68,7 @@ def classify(e: BaseException, folder: RunFolder) -> tuple[str, str]:
         return "disk", "Free some space, then resume."
     if isinstance(e, DatasetError | ImageError):
         return "data", "Mend the dataset, cut a new version and train again."
-    if isinstance(e, ConfigError | TrainingError | TruGradeError):
+    if isinstance(e, TruGradeError):
         return "refused", "Change what the message names and start again."
     return "bug", f"This is a fault of ours. The log has the details: {folder.log}"
 

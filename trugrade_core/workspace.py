@@ -23,9 +23,11 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,7 +35,8 @@ from trugrade_core.errors import UsageError, WorkspaceError
 
 FORMAT = 1
 ENVIRONMENT = "TRUGRADE_WORKSPACE"
-NAME_RULE = re.compile(r"[^\W_](?:[\w.\- ]{0,78}[\w\-])?", re.UNICODE)
+LONGEST_NAME = 200
+"""Bytes of a name: file systems take 255, and a name gets endings."""
 
 
 def now() -> datetime:
@@ -102,10 +105,13 @@ def append_lines(path: Path, lines: list[bytes], *, sync: bool) -> None:
 def locked(
     path: Path, *, wait: bool = True, shared: bool = False, make_folder: bool = True
 ) -> Iterator[IO[bytes] | None]:
-    """Hold `path` under flock; yields None when `wait` is False and somebody else has it."""
+    """Hold `path` under flock; yields None when `wait` is False and somebody else has it.
+
+    A `shared` lock only asks who has it: the file must be there, and may belong to another user.
+    """
     if make_folder:
         path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as f:
+    with path.open("rb" if shared else "ab") as f:
         how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         try:
             fcntl.flock(f, how)
@@ -121,11 +127,15 @@ def file_sha256(path: Path) -> str:
 
 
 def check_name(name: str, what: str) -> str:
-    """A name that is also a folder: letters and digits of any script, space, dot, dash, underscore; 80 at most."""
-    if not NAME_RULE.fullmatch(name):
+    """A name that is also a folder: letters (with their marks) and digits of any script, space, dot, dash,
+    underscore; at most 80, and LONGEST_NAME bytes of UTF-8."""
+    allowed = all(c.isalnum() or c in " .-_" or unicodedata.category(c)[0] == "M" for c in name)
+    edges = name[:1].isalnum() and name[-1:] not in (" ", ".")
+    if not (allowed and edges and len(name) <= 80 and len(name.encode()) <= LONGEST_NAME):
         raise UsageError(
             f"'{name[:100]}' cannot be the name of a {what}",
-            what_to_do="Use up to 80 letters, digits, spaces, dots, dashes or underscores, starting with a letter or digit.",
+            what_to_do="Use up to 80 letters, digits, spaces, dots, dashes or underscores, starting with a letter or digit "
+            f"({LONGEST_NAME} bytes at most: about 60 letters of an Asian script).",
         )
     return name
 
@@ -145,17 +155,10 @@ class Workspace:
         """
         path = Path(root or os.environ.get(ENVIRONMENT) or "workspace").expanduser().absolute()
         mark = path / "workspace.json"
-        if mark.exists():
-            cls(path)._check_format(read_json(mark))
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise WorkspaceError(
-                "is not a TruGrade workspace",
-                where=str(path),
-                what_to_do="Choose an empty or new folder with -w FOLDER or TRUGRADE_WORKSPACE.",
-            )
-        elif not create:
-            raise WorkspaceError("no workspace here yet", where=str(path), what_to_do="Run: trugrade demo")
-        else:
+        if not mark.exists() and (not _is_free(path) or not create):
+            if not mark.exists():  # another process may have made it between the two looks
+                raise _no_workspace(path)
+        elif not mark.exists():
             try:
                 write_json(mark, {"format": FORMAT, "created": now().isoformat()})
             except OSError as e:
@@ -164,11 +167,12 @@ class Workspace:
                     where=str(path),
                     what_to_do="Choose a folder you may write to with -w FOLDER or TRUGRADE_WORKSPACE.",
                 ) from e
+        cls(path)._check_format(read_json(mark))
         return cls(path)
 
-    def _check_format(self, mark: dict[str, Any]) -> None:
-        found = mark.get("format")
-        if not isinstance(found, int) or found < 1:
+    def _check_format(self, mark: Any) -> None:
+        found = mark.get("format") if isinstance(mark, dict) else None
+        if not isinstance(found, int) or found < min(MIGRATIONS):
             raise WorkspaceError(
                 f"has no usable format number ({found!r})",
                 where=str(self.root / "workspace.json"),
@@ -181,7 +185,7 @@ class Workspace:
                 what_to_do="Update TruGrade, or choose another workspace with -w FOLDER.",
             )
         if found < FORMAT:
-            migrate(self.root, found)
+            migrate(self.root)
 
     @property
     def datasets(self) -> Path:
@@ -234,16 +238,52 @@ class Workspace:
         return target
 
 
-MIGRATIONS: dict[int, Any] = {}
-"""{format: function(root) that lifts a workspace from it to the next}."""
+def _is_free(path: Path) -> bool:
+    """Whether a workspace can be made here: nothing is there but the mark that another process is just writing."""
+    if not path.exists():
+        return True
+    return path.is_dir() and all(p.name.startswith(".workspace.json.") for p in path.iterdir())
 
 
-def migrate(root: Path, found: int) -> None:
-    """Lift an older workspace step by step, after copying beside it all but images, checkpoints and caches."""
-    backup = root.with_name(f"{root.name}.format{found}-{now():%Y%m%d-%H%M%S}")
-    shutil.copytree(
-        root, backup, ignore=shutil.ignore_patterns("images", "thumbnails", "cache", "*.pt", "*.tmp"), symlinks=True
-    )
-    for number in range(found, FORMAT):
-        MIGRATIONS[number](root)
-        write_json(root / "workspace.json", {"format": number + 1, "migrated": now().isoformat()})
+def _no_workspace(path: Path) -> WorkspaceError:
+    if _is_free(path):
+        return WorkspaceError("no workspace here yet", where=str(path), what_to_do="Run: trugrade demo")
+    return WorkspaceError("is not a TruGrade workspace", where=str(path),
+                          what_to_do="Choose an empty or new folder with -w FOLDER or TRUGRADE_WORKSPACE.")  # fmt: skip
+
+
+# --- older formats ------------------------------------------------------------------------------------------------
+
+MIGRATIONS: dict[int, Callable[[Path], object]] = {
+    0: lambda root: None,  # made before the first release; everything lies where it lies in format 1
+}
+"""{format: function(root) that lifts a workspace from it to the next}, for every format before this one."""
+
+
+def migrate(root: Path) -> None:
+    """Lift an older workspace step by step, after copying beside it all but images, checkpoints and caches.
+
+    Raises WorkspaceError, and changes nothing, when there is no copy.
+    """
+    with locked(root / ".locks" / "migrate"):
+        found = read_json(root / "workspace.json")["format"]  # another process may have lifted it meanwhile
+        if found >= FORMAT:
+            return
+        backup = root.with_name(f"{root.name}.format{found}-{now():%Y%m%d-%H%M%S}")
+        try:
+            shutil.copytree(root, backup, ignore=partial(_not_copied, root), symlinks=True)
+        except OSError as e:
+            raise WorkspaceError(
+                f"is of the older format {found} and could not be copied before it is lifted ({e})",
+                where=str(root),
+                what_to_do=f"Make room for {backup} and a folder that may be written to, remove it if it is there, and try again.",
+            ) from e
+        for number in range(found, FORMAT):
+            MIGRATIONS[number](root)
+            write_json(root / "workspace.json", {"format": number + 1, "migrated": now().isoformat()})
+
+
+def _not_copied(root: Path, folder: str, names: list[str]) -> set[str]:
+    """What `migrate` leaves out: top folders of images and caches, and checkpoints and temporary files anywhere."""
+    top = {"images", "thumbnails", "cache"} if Path(folder) == root else set()
+    return top | {n for n in names if n.endswith((".pt", ".tmp")) and not Path(folder, n).is_dir()}

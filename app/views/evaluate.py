@@ -61,9 +61,8 @@ def main() -> None:
 
 def _choose(ws: Workspace, folders: list[RunFolder]) -> tuple[RunFolder, str]:
     by_id = {folder.id: folder for folder in folders}
-    asked = state.param("run")
-    if asked and asked not in by_id:
-        found = RunFolder.find(ws, asked)
+    asked = ""
+    if found := state.asked_run(ws):
         by_id[found.id] = found
         asked = found.id
     left, right = st.columns([4, 2], vertical_alignment="bottom")

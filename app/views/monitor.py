@@ -39,8 +39,7 @@ def main() -> None:
         return
     with look.errors("opening the run"):
         going = next((folder for folder in folders if state.status(folder).live), folders[0])
-        folder = RunFolder.find(ws, state.param("run") or going.id)
-        _run(ws, folder, folders)
+        _run(ws, state.asked_run(ws) or going, folders)
 
 
 def _run(ws: Workspace, folder: RunFolder, folders: list[RunFolder]) -> None:

@@ -11,10 +11,11 @@ import streamlit as st
 
 from app import forms, jobcard, look, state
 from trugrade_core.config import RunConfig
+from trugrade_core.data.store import Dataset
 from trugrade_core.models import ARCHITECTURES
 from trugrade_core.tasks import TASKS
 from trugrade_core.train.plan import Estimate
-from trugrade_core.workflows import overview, training
+from trugrade_core.workflows import training
 from trugrade_core.workspace import Workspace
 
 
@@ -73,18 +74,20 @@ def _data(ws: Workspace, versions: list[str]) -> str:
     )
     state.keep(dataset=found)
     name, _, number = found.partition("@")
-    manifest = next(v for v in overview.dataset(ws, name)["versions"] if v["version"] == number)
-    splits = " · ".join(
-        f"{split} {look.count(n['samples'], 'sample')} of {look.count(n['cards'], 'card')}"
-        for split, n in manifest["splits"].items()
-    )
-    right.caption(splits)
+    with look.errors("reading the version"):
+        splits = Dataset.open(ws, name).manifest(number).splits
+        right.caption(
+            " · ".join(
+                f"{split} {look.count(n['samples'], 'sample')} of {look.count(n['cards'], 'card')}"
+                for split, n in splits.items()
+            )
+        )
     return found
 
 
 def _architecture(ws: Workspace, dataset: str) -> tuple[str, str]:
     _step(2, "What to learn, and with which architecture")
-    classes = [c["name"] for c in overview.dataset(ws, dataset.partition("@")[0])["classes"]]
+    classes = list(state.dataset(ws, dataset.partition("@")[0]).classes)
     tasks = training.ready_tasks(classes)
     asked = state.param("task")
     left, right = st.columns(2, gap="medium")
@@ -135,7 +138,7 @@ def _configuration(ws: Workspace, dataset: str, task: str, architecture: str) ->
             flat = {k: v for k in forms.FIELDS if (v := training.dotted(found["config"], k)) is not None}
             st.session_state[key] = forms.Editing(flat, found["reasons"])
         editing: forms.Editing = st.session_state[key]
-        classes = [c["name"] for c in overview.dataset(ws, dataset.partition("@")[0])["classes"]]
+        classes = state.dataset(ws, dataset.partition("@")[0]).classes
         config = forms.edit(editing, key=key, architectures=[architecture], classes=classes)
         _reasons(editing)
         with st.container(horizontal=True):

@@ -50,7 +50,7 @@ def test_every_key_has_a_widget_with_its_title_key_and_help() -> None:
     at = page()
     shown = [w for kind in ("number_input", "selectbox", "toggle", "text_input", "multiselect") for w in at.get(kind)]
     keys = {w.key.split(":")[1] for w in shown}
-    assert keys == set(forms.FIELDS) - set(forms.CHOSEN_ABOVE)
+    assert keys == set(forms.FIELDS) - {"task", "dataset"}  # chosen by the page's own steps
     for w in shown:
         key = w.key.split(":")[1]
         assert str(forms.FIELDS[key].title) in w.label
@@ -90,6 +90,15 @@ def test_an_empty_number_is_auto_where_auto_is_legal() -> None:
     assert at.session_state["config"].hyperparameters.optimization.batch_size == 8
     widget(at, BATCH).set_value(None).run()
     assert at.session_state["config"].hyperparameters.optimization.batch_size == "auto"
+
+
+def test_an_emptied_number_that_must_be_one_shows_what_is_used() -> None:
+    at = page()
+    assert widget(at, EPOCHS).placeholder == ""
+    assert widget(at, "hyperparameters.training_process.time_limit").placeholder == "no limit"
+    widget(at, EPOCHS).set_value(None).run()
+    assert widget(at, EPOCHS).value == 40
+    assert at.session_state["config"].hyperparameters.training_process.epochs == 40
 
 
 def test_mistakes_are_all_named_and_leave_the_form_as_it_was() -> None:

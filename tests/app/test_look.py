@@ -72,10 +72,13 @@ def test_outlines_of_a_mask_are_its_rim() -> None:
     mask[5:25, 3:20] = True
     (outline,) = overlay.outlines(encode(mask))
     xs, ys = [x for x, _ in outline], [y for _, y in outline]
-    assert (min(xs), max(xs), min(ys), max(ys)) == (3, 19, 5, 24)
+    assert (min(xs), max(xs), min(ys), max(ys)) == (2.5, 19.5, 4.5, 24.5)  # 17 x 20 px
     assert overlay.outlines(Box(xyxy=(1, 2, 3, 4))) == [[(1, 2), (3, 2), (3, 4), (1, 4)]]
     assert overlay.outlines(Polygon(points=((0, 0), (4, 0), (4, 4)))) == [[(0, 0), (4, 0), (4, 4)]]
     assert isinstance(encode(mask), Mask)
+    # the same runs in a picture of another shape are another mask
+    other = overlay.outlines(Mask(counts=encode(mask).counts, size_hw=(30, 40)))
+    assert other != [outline]
 
 
 def test_untrained_values_do_not_press_the_others_flat() -> None:

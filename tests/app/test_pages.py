@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,10 +13,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import judged as judged_page
+from app import state
 from app.Home import SECTIONS
 from tests.app.conftest import LONG, add_run, add_sample, charts, said
 from trugrade_core.config import RunConfig
 from trugrade_core.data.store import Dataset, put_entry
+from trugrade_core.data.versions import split
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import ClassDef
 from trugrade_core.train.plan import RunPlan
@@ -167,7 +170,7 @@ def test_train_estimates_when_asked_and_remembers_it_for_this_configuration(
 def test_a_mistake_in_the_yaml_stops_the_launch_and_is_named(full: Workspace, open_page: Open) -> None:
     at = open_page(full, "train", dataset="cards@v1")
     area = next(a for a in at.text_area if a.label == "The same as YAML")
-    area.set_value(area.value + "\nsede: 3\nhyperparameters:\n  optimization: {learning_rate: -1}\n")
+    area.set_value(re.sub(r"learning_rate: \S+", "learning_rate: -1", area.value) + "\nsede: 3\n")
     at.run()
     text = said(at)
     assert "did you mean 'seed'?" in text
@@ -369,6 +372,71 @@ def test_a_damaged_run_folder_is_a_row_not_a_fault(full: Workspace, open_page: O
     (full.runs / "20260101-000000-abcd").mkdir()
     for page in ("home", "monitor", "compare", "evaluate"):
         assert "fault in the lab" not in said(open_page(full, page))
+
+
+@pytest.mark.parametrize("text", ["garbage", "[]", "{}"])
+def test_a_damaged_job_leaves_the_pages_whole(full: Workspace, open_page: Open, text: str) -> None:
+    for parent, kind in ((full.jobs, "import"), (full.runs, "train")):
+        folder = RunFolder.create(parent, {"kind": kind, "title": "t", "args": {}})
+        folder.append("state", state="finished", reason="")
+        (folder.path / "job.json").write_text(text)
+    for page in ("home", "datasets", "train", "monitor", "compare", "evaluate"):
+        found = said(open_page(full, page))
+        assert "fault in the lab" not in found and "not valid JSON" not in found, page
+
+
+@pytest.mark.parametrize("page", ["monitor", "evaluate"])
+def test_a_run_that_went_to_the_trash_is_forgotten(full: Workspace, open_page: Open, page: str) -> None:
+    gone = add_run(full, "cards@v1", state="stopped")
+    for run in full.runs.iterdir():
+        (run / "checkpoints" / "best.pt").touch()
+    full.to_trash(gone.path)
+    at = open_page(full, page)
+    at.session_state["param:run"] = gone.id  # as the page had kept it
+    at.query_params["run"] = gone.id
+    at.run()
+    assert gone.id not in said(at)
+    assert [box.label for box in at.selectbox][:1] == ["Run"]
+    assert max(path.name for path in full.runs.iterdir()) in at.query_params["run"]
+    assert "no run" in said(open_page(full, page, run=gone.id)).lower()  # a link from elsewhere is told
+
+
+def test_an_evaluation_is_not_shown_over_another_version_of_its_name(judged: Workspace, open_page: Open) -> None:
+    run = judged_run(judged)
+    found = judged_page.evaluation(judged, RunFolder(judged.runs / run), "test")
+    before = set(judged_page._truth(judged, found)[0])
+    judged.to_trash(judged.datasets / "cards")
+    ds = Dataset.create(judged, "cards", [ClassDef(name="outer_border"), ClassDef(name="graphical_border")])
+    made = [add_sample(judged, n) for n in range(50, 58)]
+    ds.put_samples(sample for sample, _ in made)
+    ds.append(put_entry(a, who="maria", tool="test") for _, annotations in made for a in annotations)
+    split(ds, (0.5, 0.25, 0.25), 0)
+    now = set(judged_page._truth(judged, found | {"samples": []})[0])
+    assert len(now) == 8 and not now & before
+    text = said(open_page(judged, "evaluate", run=run))
+    assert "another has its name now" in text and "fault in the lab" not in text
+
+
+def test_two_readers_of_a_journal_do_not_share_what_grows(full: Workspace) -> None:
+    folder = add_run(full, "cards@v1", state="running")
+    first = state.journal(folder)
+    seen = len(first.points["train/loss"])
+    folder.append("metrics", step=99, epoch=3, batch=1, values={"train/loss": 0.1}, attempt=1)
+    second = state.journal(folder)
+    assert len(first.points["train/loss"]) == seen and len(second.points["train/loss"]) == seen + 1
+    assert state.journal(folder) is second  # nothing new: nothing is copied
+
+
+def test_the_train_page_parses_the_labels_once(
+    full: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    real = Dataset.annotations
+    monkeypatch.setattr(Dataset, "annotations", lambda ds: read.append(ds.name) or real(ds))
+    at = open_page(full, "train", dataset="cards@v1")
+    at.run()
+    assert read == ["cards"]
+    assert "4 samples of 4 cards" in said(at)
 
 
 def test_a_damaged_dataset_says_what_is_damaged(full: Workspace, open_page: Open) -> None:

@@ -567,11 +567,13 @@ COMMENT ON COLUMN catalog_info.schema_version IS 'version of these tables and of
 COMMENT ON COLUMN catalog_info.published IS 'when this file was published, UTC';
 CREATE TABLE catalog_journals (
   path VARCHAR,
-  folded_bytes BIGINT
+  folded_bytes BIGINT,
+  tail_sha256 VARCHAR
 );
 COMMENT ON TABLE catalog_journals IS 'How much of each journal is in here; for the program that publishes this file.';
 COMMENT ON COLUMN catalog_journals.path IS 'journal in the workspace';
 COMMENT ON COLUMN catalog_journals.folded_bytes IS 'bytes that have been read';
+COMMENT ON COLUMN catalog_journals.tail_sha256 IS 'digest of the last of them: another journal of this name has another';
 CREATE TABLE catalog_sources (
   path VARCHAR,
   fingerprint VARCHAR

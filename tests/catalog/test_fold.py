@@ -374,6 +374,57 @@ def test_a_journal_that_was_replaced_is_read_anew(ws: Workspace) -> None:
     assert rows(ws, "SELECT state FROM runs") == [("queued",)]
 
 
+def test_a_dataset_of_the_same_name_is_read_from_its_first_sample(ws: Workspace) -> None:
+    make_dataset(ws, count=3)
+    publish(ws)
+    ws.to_trash(ws.datasets / "cards")
+    old = {row[0] for row in rows(ws, "SELECT sample_id FROM samples")}
+    new = [make_sample(n) for n in range(50, 70)]
+    Dataset.create(ws, "cards", []).put_samples(new)  # a larger one takes its place before anybody publishes
+    publish(ws)
+    found = {row[0] for row in rows(ws, "SELECT sample_id FROM samples")}
+    assert found == {sample.id for sample in new} and not found & old
+    assert one(ws, "SELECT count(*) FROM annotation_log") == 0
+    incremental = dump(ws)
+    rebuild(ws)
+    assert dump(ws) == incremental
+
+
+DAMAGE = {
+    "plan.json": ('{"plan": {"a": {"value": 1}, "a.b": {"value": 2}}}', "'a' is a value and holds 'b'"),
+    "environment.json": ('{"seed": 18446744073709551616}', "'seed' does not fit"),
+    "job.json": ('{"title": "x\\ud800"}', "'title' does not fit"),
+    "job.json ": ('{"created": 1e18}', "'created' does not fit"),
+    "checkpoints/best.json": ('{"bytes": 1e30}', "'size_bytes' does not fit"),
+    "checkpoints/latest.json": ("[" * 50_000, "not readable JSON"),
+    "plan.json ": ('{"plan": {"x\\ud800": 1}}', "is not an object"),
+}
+
+
+@pytest.mark.parametrize(("file", "text", "says"), [(file, *rest) for file, rest in DAMAGE.items()])
+def test_values_that_no_column_holds_cost_only_their_file(ws: Workspace, file: str, text: str, says: str) -> None:
+    damaged, other = make_run(ws), make_run(ws)
+    (damaged.path / file.strip()).parent.mkdir(exist_ok=True)
+    (damaged.path / file.strip()).write_text(text)
+    publish(ws)
+    found = rows(ws, "SELECT source, what FROM problems")
+    assert found and all(source.startswith(f"runs/{damaged.id}/") for source, _ in found)
+    assert any(says in what for _, what in found), found
+    assert {row[0] for row in rows(ws, "SELECT run_id FROM runs")} == {damaged.id, other.id}
+    assert one(ws, f"SELECT count(*) FROM run_params WHERE run_id = '{other.id}'") > 0
+
+
+def test_words_of_a_journal_that_no_column_holds_cost_only_themselves(ws: Workspace) -> None:
+    damaged, other = make_run(ws), make_run(ws)
+    with (damaged.path / "events.jsonl").open("a") as f:
+        said = {"run": damaged.id, "kind": "state", "t": 1.7e9, "attempt": 1, "state": "failed", "reason": "\ud800"}
+        f.write(json.dumps(said) + "\n")
+    publish(ws)
+    found = dict(rows(ws, "SELECT run_id, state FROM runs"))
+    assert found == {damaged.id: "failed", other.id: "finished"}
+    assert "'reason' does not fit" in one(ws, "SELECT what FROM problems")
+
+
 @pytest.mark.parametrize("content", [b"this is no database", b"", os.urandom(20_000)])
 def test_garbage_in_place_of_the_catalog_is_replaced(ws: Workspace, content: bytes) -> None:
     folder = fill(ws)
@@ -417,7 +468,7 @@ def test_a_stale_write_ahead_log_does_no_harm(ws: Workspace, tmp_path: Path) -> 
     copy.chmod(0o644)
     code = (
         "import duckdb, os, sys; con = duckdb.connect(sys.argv[1]); con.execute('SET checkpoint_threshold = \"1GB\"')\n"
-        "con.execute(\"INSERT INTO catalog_journals VALUES ('intruder', 1)\"); os.kill(os.getpid(), 9)"
+        "con.execute(\"INSERT INTO catalog_journals VALUES ('intruder', 1, '')\"); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(copy)], check=False)
     wal = copy.with_name("copy.duckdb.wal")

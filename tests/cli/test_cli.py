@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from PIL import Image
 
-from trugrade_core.cli import run_line
+from trugrade_core.cli import console, run_line
+from trugrade_core.runs import RunFolder
 
 
 @pytest.fixture
@@ -87,6 +89,37 @@ def test_an_unexpected_error_is_ours(ws, capsys, monkeypatch) -> None:
     assert json.loads(captured.out)["error"]["code"] == "bug" and "ZeroDivisionError" in captured.err
 
 
+def test_names_are_text_not_markup(capsys) -> None:
+    console.table(["file [b]", "why"], [("scan [front] 1.jpg", "box[/1]"), (None, ":smile:")], title="[/x] of it")
+    out = capsys.readouterr().out
+    assert all(words in out for words in ("file [b]", "scan [front] 1.jpg", "box[/1]", ":smile:", "[/x] of it"))
+
+
+def test_progress_and_notes_are_text_not_markup(ws, capsys) -> None:
+    folder = RunFolder.create(ws.jobs, {"kind": "import", "title": "t"})
+    folder.append("progress", done=1, total=2, text="box[/1].jpg")
+    folder.append("note", text="scan [front] 1.jpg is left out, box[/1].jpg too")
+    folder.append("result", values={"taken": 1})
+    folder.append("state", state="finished", reason="")
+    assert console.follow_job(folder) == {"taken": 1}
+    err = " ".join(capsys.readouterr().err.split())
+    assert "box[/1].jpg (1 of 2)" in err and "scan [front] 1.jpg is left out, box[/1].jpg too" in err
+
+
+def test_a_table_in_a_pipe_is_not_folded(capsys) -> None:
+    console.table(["key", "value"], [("a", "word " * 150), ("b", "x" * 900)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and "x" * 900 in lines[3]
+
+
+def test_the_least_resolution_is_taken(call, tmp_path) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    Image.new("RGB", (20, 20), (1, 2, 3)).save(scans / "a.png")
+    code, report = call("data", "import", str(scans), "--dataset", "a", "--dpi", "1", "--dry-run")
+    assert (code, report["taken"]) == (0, 1)
+
+
 def test_a_dataset_by_hand(call, tmp_path) -> None:
     code, made = call("data", "synth", "cards", "--count", "12", "--dpi", "60")
     assert code == 0 and made["images"] == 12
@@ -108,6 +141,26 @@ def test_a_dataset_by_hand(call, tmp_path) -> None:
     assert {entry["status"] for entry in plan["plan"].values()} <= {"used", "adapted"}
     code, _removed = call("data", "rm", "cards", "--yes")
     assert code == 0 and call("data", "list") == (0, [])
+
+
+def test_a_gauge_without_inner_sides_is_printed(ws, capsys, monkeypatch, tmp_path) -> None:
+    from trugrade_core.evaluate.gauge import against_gauge
+    from trugrade_core.schema import Prediction
+    from trugrade_core.workflows import evaluating
+
+    sides = {"left": {"line": [10, 0, 10, 210], "sigma_px": 0.1}}
+    facts = {"images": {"a.png": {"size": [150, 210], "dpi": 60, "sides": sides}}}
+    said = {"a.png": Prediction(image="a.png", width=150, height=210, instances=(), seconds=0)}
+    for labels, left_out in (
+        ({"outer_border": "sides", "graphical_border": "inner_sides"}, False),
+        ({"outer_border": "sides"}, True),
+    ):
+        found = against_gauge(said, facts, labels)
+        monkeypatch.setattr(evaluating, "gauge", lambda *given, found=found: found)
+        assert run_line(["-w", str(ws.root), "gauge", "m", str(tmp_path), str(tmp_path)]) == 0
+        words = capsys.readouterr().out
+        assert ("Left out, since the model does not find it: graphical_border" in words) == left_out
+        assert ("not measured" in words) != left_out
 
 
 def test_a_version_by_its_name(call, ws, capsys, tmp_path) -> None:

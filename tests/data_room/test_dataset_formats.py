@@ -102,8 +102,8 @@ def test_coco_run_lengths(ws: Workspace, coco: Callable[..., Path], bring: Impor
         ({"bbox": "1 2 3 4"}, "not as COCO has it"),
         ({"bbox": None}, "neither a box"),
         ({"iscrowd": 1}, "crowd"),
-        ({"segmentation": [[1, 2, 3]]}, "not as COCO has it"),
-        ({"segmentation": [[1, 2, 3, 4]]}, "fewer than 3 points"),
+        ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "not as COCO has it"),
+        ({"segmentation": [[1, 2, 3, 4]], "bbox": None}, "neither a box"),
         ({"segmentation": {"size": [5, 5], "counts": [25]}}, "size 5 x 5"),
         ({"segmentation": {"size": [48, 64], "counts": [3, -1]}}, "do not fill the image"),
         ({"segmentation": {"size": [48, 64], "counts": "!!"}}, "compressed run lengths"),
@@ -119,6 +119,26 @@ def test_a_bad_coco_annotation_is_named(
     assert report.annotations == 1
     (skip,) = report.skipped
     assert "annotation 0" in skip.reason and words in skip.reason
+
+
+@pytest.mark.parametrize("segmentation", [[[]], [], [[1, 2, 3, 4]], [[], [1, 2, 3]]])
+def test_a_coco_outline_of_nothing_leaves_the_box(
+    ws: Workspace, coco: Callable[..., Path], bring: Import, segmentation: list[list[int]]
+) -> None:
+    report = bring(coco([{**SQUARE, "segmentation": segmentation}], images=1))
+    assert report.skipped == [] and only(ws).value == Box(xyxy=(9.5, 19.5, 39.5, 34.5))
+    assert any("fewer than 3 points" in note for note in report.notes) == any(segmentation)
+
+
+def test_half_a_letter_in_coco_is_read_with_a_note(ws: Workspace, coco: Callable[..., Path], bring: Import) -> None:
+    root = coco([{**SQUARE, "attributes": {"by": "x\ud800"}}], categories=[{"id": 0, "name": "c\ud800"}])
+    report = bring(root)
+    assert report.annotations == 1 and report.classes == {1: "c?"} and only(ws).attributes == {"by": "x?"}
+    assert any("no Unicode" in note for note in report.notes)
+    text = (root / "annotations.json").read_text()
+    (root / "annotations.json").write_text(text.replace("\\ud800", "\\ud83d\\ude00"))
+    whole = bring(root, dataset="e")
+    assert whole.classes == {1: "c\U0001f600"} and not any("no Unicode" in note for note in whole.notes)
 
 
 def test_coco_images_that_are_missing_misnamed_or_of_another_size(coco: Callable[..., Path], bring: Import) -> None:
@@ -307,6 +327,19 @@ def test_yolo_with_a_hostile_yaml(yolo: Callable[..., Path], bring: Import) -> N
         bring(root)
 
 
+@pytest.mark.parametrize("text", ["when: 2024-13-45", "a: !!timestamp x", "[" * 5000])
+def test_yolo_beside_a_yaml_of_somebody_else(yolo: Callable[..., Path], bring: Import, text: str) -> None:
+    root = yolo({"a": "0 0.5 0.5 0.5 0.5"})
+    (root / "conf.yaml").write_text(text)
+    assert bring(root).annotations == 1
+
+
+def test_half_a_letter_in_a_yolo_name(yolo: Callable[..., Path], bring: Import) -> None:
+    root = yolo({"a": "0 0.5 0.5 0.5 0.5"})
+    (root / "data.yaml").write_text('names: ["c\\ud800"]')
+    assert bring(root).classes == {1: "c?"}
+
+
 def test_yolo_labels_that_are_binary(yolo: Callable[..., Path], bring: Import) -> None:
     root = yolo({"a": "", "b": "0 0.5 0.5 0.5 0.5"})
     (root / "labels/a.txt").write_bytes(bytes(range(256)) * 4)
@@ -416,6 +449,7 @@ def test_a_table_of_scores_tags_and_cards(
     assert found["s/2.png"][0].status == "done"
     assert "score 'ten'" in reasons(report) and "ghost.png" in reasons(report)
     assert any("extra" in note for note in report.notes)
+    assert "images whose row in t.csv names nothing, taken as background: 1" in report.notes
     assert [(c.name, c.shape) for c in Dataset(ws, "d").classes] == [
         ("worn", "tags"),
         ("dent", "tags"),
@@ -498,3 +532,69 @@ def test_masks_in_a_zip(ws: Workspace, tmp_path: Path, picture: Picture, bring: 
     report = bring(tmp_path / "set.zip", labels="truth", classes=("dent",), format="masks")
     assert (report.images, report.annotations) == (1, 1)
     assert (rle.decode(only(ws).value) == (mask > 0)).all()
+
+
+def mask_of(*values: int, dtype: type = np.uint8) -> np.ndarray:
+    """64 x 48, a band of 6 rows for each value from the top, zeros below."""
+    found = np.zeros((48, 64), dtype)
+    for band, value in enumerate(values):
+        found[6 * band : 6 * band + 6] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("mask", "names", "labels", "words"),
+    [
+        (mask_of(1, 2, 3), ("x", "y"), {"x": 384, "y": 384}, "value 3: not among the 2 classes"),
+        (mask_of(3), ("x", "y"), {}, "value 3:"),
+        (mask_of(1, 200), ("x", "y"), {"x": 384}, "value 200:"),
+        (mask_of(3, 7), ("x", "y"), {}, "value 3, 7:"),
+        (mask_of(255), ("x", "y"), {}, "255 alone"),
+        (mask_of(1, 90, 200, 255), ("x", "y"), {}, "greys up to 200"),
+        (mask_of(1, 2, 255), ("x", "y"), {"x": 384, "y": 384}, ""),
+        (mask_of(100), ("x",), {}, "brightest pixel is 100"),
+        (mask_of(1, 100, 255), ("x",), {"x": 384}, ""),
+        (mask_of(1), ("x",), {"x": 384}, ""),
+        (mask_of(1, 2, dtype=np.uint16), ("x", "y"), {"x": 384, "y": 384}, ""),
+        (mask_of(1, 2, 300, dtype=np.uint16), ("x", "y"), {"x": 384, "y": 384}, "value 300:"),
+        (mask_of(1, 2, 65535, dtype=np.uint16), ("x", "y"), {"x": 384, "y": 384}, ""),
+        (mask_of(1, 900, 65535, dtype=np.uint16), ("x", "y"), {}, "greys up to 900"),
+        (mask_of(257, 65535, dtype=np.uint16), ("x",), {"x": 384}, ""),
+        (mask_of(256, dtype=np.uint16), ("x",), {"x": 384}, ""),
+        (mask_of(0), ("x", "y"), {}, ""),
+    ],
+)
+def test_no_pixel_of_a_mask_vanishes_unsaid(
+    ws: Workspace, tmp_path: Path, picture: Picture, put: Put, bring: Import,
+    mask: np.ndarray, names: tuple[str, ...], labels: dict[str, int], words: str,
+) -> None:  # fmt: skip
+    put(tmp_path / "in/images/a.png", picture(0))
+    put(tmp_path / "in/masks/a.png", png(mask))
+    report = bring(tmp_path / "in", classes=names)
+    ((sample, found),) = by_source(ws).values()
+    assert {a.label: int(rle.decode(a.value).sum()) for a in found} == labels
+    assert words in reasons(report) if words else report.skipped == []
+    assert sample.status == ("unlabelled" if words and not labels else "done")
+
+
+@pytest.mark.parametrize("table", ['file,blob\na.png,"' + "x" * 200_000, None])
+def test_coco_beside_a_csv_that_is_none(coco: Callable[..., Path], bring: Import, table: str | None) -> None:
+    root = coco([SQUARE])
+    if table:
+        (root / "notes.csv").write_text(table)
+    else:
+        with zipfile.ZipFile(root.parent / "set.zip", "w", zipfile.ZIP_STORED) as z:
+            for file in sorted(p for p in root.rglob("*") if p.is_file()):
+                z.write(file, file.relative_to(root))
+            z.writestr("notes.csv", "file,score\na.png,1\n")
+        raw = (root.parent / "set.zip").read_bytes()
+        root = root.parent / "set.zip"
+        root.write_bytes(raw.replace(b"a.png,1", b"a.png,2"))  # its checksum is wrong now
+    assert (bring(root).format, bring(root).taken) == ("coco", 2)
+    with pytest.raises(DatasetError, match=r"notes\.csv, which is no table"):
+        bring(root, format="table")
+
+
+def test_a_cards_file_with_an_open_quote(coco: Callable[..., Path], put: Put, tmp_path: Path, bring: Import) -> None:
+    with pytest.raises(DatasetError, match="is no table"):
+        bring(coco([SQUARE]), cards=put(tmp_path / "cards.csv", 'file,card\na,"' + "x" * 200_000))

@@ -98,6 +98,39 @@ def test_a_line_torn_by_a_kill_stays_alone(ds: Dataset, sample: Callable[[int], 
     assert len(ds.annotations()["s1"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"xyxy"', b'"xyxZ"'), (b'"value"', b'"valuE"'), (b'"annotation"', b'"annotatioN"'), (b'"put"', b'"puT"'),
+     (b'"sample":"s1"', b'"sample":7'), (b'"entry":"', b'"entrY":"')],
+)  # fmt: skip
+def test_a_damaged_line_of_the_log_is_told_by_all_that_read_it(ds: Dataset, old: bytes, new: bytes) -> None:
+    ds.append([said("a0"), said("a1"), said("a2")])
+    lines = ds.log_path.read_bytes().splitlines(keepends=True)
+    ds.log_path.write_bytes(lines[0] + lines[1].replace(old, new) + lines[2])
+    for use in (lambda: list(ds.log()), ds.annotations):
+        with pytest.raises(DatasetError, match="line 2 was damaged") as e:
+            use()
+        assert e.value.where == str(ds.log_path) and "copy" in e.value.what_to_do
+
+
+@pytest.mark.parametrize("new", [b'"sourceS"', b'"iD"', b"5"])
+def test_a_damaged_line_of_a_sample_is_told(ds: Dataset, sample: Callable[[int], Sample], new: bytes) -> None:
+    ds.put_samples([sample(0), sample(1)])
+    first, second = ds.samples_path.read_bytes().splitlines(keepends=True)
+    damaged = {b'"sourceS"': second.replace(b'"sources"', new), b'"iD"': second.replace(b'"id"', new), b"5": b"5\n"}
+    ds.samples_path.write_bytes(first + damaged[new])
+    with pytest.raises(DatasetError, match="line 2 was damaged") as e:
+        ds.samples()
+    assert e.value.where == str(ds.samples_path) and e.value.code == "dataset.damaged_line"
+
+
+@pytest.mark.parametrize("text", ["[]", '{"name": "cards"}', '{"classes": [{"nam": "x"}]}'])
+def test_damaged_facts_are_told(ds: Dataset, text: str) -> None:
+    (ds.path / "dataset.json").write_text(text)
+    with pytest.raises(DatasetError, match="not what the lab writes"):
+        _ = ds.classes
+
+
 def test_edit_and_delete(ds: Dataset) -> None:
     first = said()
     moved = said(box=Box(xyxy=(2, 2, 30, 40)), replaces=first.entry)

@@ -226,6 +226,36 @@ def test_any_polygon_comes_back(one: tuple[Workspace, Dataset, Path], format: st
     assert_same(got.points, value.points)
 
 
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=6))
+def test_outlines_of_any_mask_give_it_back(rows: list[list[bool]]) -> None:
+    mask = np.array(rows)
+    parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1
+    holes = cv2.connectedComponents((~np.pad(mask, 1)).astype(np.uint8), connectivity=4)[0] - 2
+    outlines = rle.mask_outlines(mask)
+    assert len(outlines) == parts + holes
+    back = np.zeros_like(mask)
+    for outline in outlines:
+        assert (outline % 1 == 0.5).all() and (np.abs(np.roll(outline, 1, axis=0) - outline).min(axis=1) == 0).all()
+        back ^= rle.fill(outline, mask.shape[1], mask.shape[0])
+    assert (back == mask).all()
+
+
+@pytest.mark.parametrize("shape", ["rectangle", "pixel", "whole", "disc"])
+def test_a_mask_comes_back_from_yolo_pixel_by_pixel(one: tuple[Workspace, Dataset, Path], shape: str) -> None:
+    y, x = np.mgrid[:48, :64]
+    mask = {
+        "rectangle": (x >= 5) & (x < 25) & (y >= 5) & (y < 15),
+        "pixel": (x == 63) & (y == 47),
+        "whole": x >= 0,
+        "disc": (x - 30) ** 2 + (y - 20) ** 2 < 150,
+    }[shape]
+    (got,) = there_and_back(*one, "yolo", [rle.encode(mask)])
+    assert (rle.fill(got.points, 64, 48) == mask).all()
+    if shape == "rectangle":
+        assert_same(sorted(got.points), [(4.5, 4.5), (4.5, 14.5), (24.5, 4.5), (24.5, 14.5)])
+
+
 def assert_same(got: Any, wanted: Any) -> None:
     """To a millionth of a pixel, in the same order."""
     assert np.array(got) == pytest.approx(np.array(wanted), abs=2e-6)

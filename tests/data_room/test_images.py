@@ -236,3 +236,32 @@ def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as e:
         images.decode(tmp_path / "none.png")
     assert e.value.code == "image.missing"
+
+
+@pytest.mark.parametrize("ending", [".png", ".tiff"])
+def test_16_bit_colour_comes_out_as_grey_does(ending: str) -> None:
+    """By all its bits, rounded: 0x00ff is 1, not the 0 of its high byte."""
+    ramp = np.arange(0, 65536, 17, dtype=np.uint16)[: 48 * 64].reshape(48, 64)
+    grey = images.decode_bytes(encoded(ramp, ending), name="x")
+    colour = images.decode_bytes(encoded(np.dstack([ramp, ramp, ramp[::-1]]), ending), name="x")
+    assert (colour[..., 2] == grey[..., 0]).all() and (colour[..., 0] == grey[::-1, :, 0]).all()
+    assert (grey[..., 0] == np.round(ramp / 257)).all()
+
+
+def test_16_bit_colour_with_alpha_lies_on_black() -> None:
+    pixels = np.full((4, 4, 4), 65535, np.uint16)
+    pixels[:2, :, 3], pixels[2:, :, 3], pixels[2:, :, 0] = 0, 32768, 255
+    got = images.decode_bytes(encoded(pixels, ".png"), name="x")
+    assert (got[:2] == 0).all() and (got[2:] == [128, 128, 0]).all()
+
+
+def test_a_large_jpeg_that_opencv_cannot_shrink_is_told(
+    ws: Workspace, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ws.image("0" * 64, ".jpg")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(picture(0, (640, 480), "JPEG"))
+    monkeypatch.setattr(images.cv2, "imdecode", lambda *a: None)
+    with pytest.raises(ImageError, match="cannot be read") as e:
+        images.thumbnail(ws, "0" * 64, 64)
+    assert e.value.code == "image.damaged"

@@ -19,7 +19,7 @@ from trugrade_core.data.importing import ImportOptions, ImportReport, import_dat
 from trugrade_core.data.store import Dataset, list_datasets, put_entry
 from trugrade_core.errors import DatasetError, UsageError
 from trugrade_core.schema import Box
-from trugrade_core.workflows.datasets import remove_dataset
+from trugrade_core.workflows.datasets import preview_import, remove_dataset, start_export, start_import
 from trugrade_core.workspace import Workspace
 
 Picture = Callable[..., bytes]
@@ -124,7 +124,7 @@ def test_a_label_that_a_person_moved_or_deleted_does_not_come_back(
     bring(root)
     ds = Dataset(ws, "d")
     outer, inner = sorted(ds.log(), key=lambda e: e.label or "", reverse=True)
-    moved = store.as_annotation(outer.model_dump_json().encode()).model_copy(update={"value": Box(xyxy=(1, 1, 9, 9))})
+    moved = ds.annotation(outer.model_dump_json().encode()).model_copy(update={"value": Box(xyxy=(1, 1, 9, 9))})
     gone = inner.model_copy(
         update={"entry": str(store.ULID()), "op": "delete", "label": None, "value": None, "replaces": inner.entry}
     )
@@ -620,9 +620,13 @@ def test_a_cards_file_that_is_none(yolo: Callable[..., Path], tmp_path: Path, pu
 
 
 def test_options_refuse_nonsense() -> None:
-    for wrong in ({"dpi": -1}, {"dpi": float("nan")}, {"origin": "moon"}, {"colour": 1}):
+    for wrong in ({"origin": "moon"}, {"colour": 1}):
         with pytest.raises(ValueError):
             ImportOptions(**wrong)
+    for dpi in (-1, 0.99, float("nan"), float("inf"), 100_000):
+        with pytest.raises(UsageError, match="dots per inch"):
+            ImportOptions(dpi=dpi)
+    assert ImportOptions(dpi=1).dpi == 1
 
 
 def test_the_report_is_what_the_command_line_prints(yolo: Callable[..., Path], bring: Import) -> None:
@@ -644,3 +648,23 @@ def test_a_dataset_removed_during_an_import_ends_it(
     with pytest.raises(DatasetError, match="was removed"):
         import_dataset(ws, source, "d", ImportOptions(), progress=remove)
     assert not (ws.datasets / "d").exists() and list(ws.root.glob("trash/*/datasets/d/dataset.json"))
+
+
+def test_a_folder_whose_name_is_no_utf8_is_refused_in_words(
+    ws: Workspace, tmp_path: Path, picture: Picture, put: Put, bring: Import
+) -> None:
+    """Such names inside a folder are read (above); a job's file cannot hold one. A link to the folder is the way."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/Tr\xe4ume"))
+    put(folder / "a.png", picture(0))
+    for use in (
+        lambda: start_import(ws, folder, "d", ImportOptions()),
+        lambda: preview_import(ws, folder, "d", ImportOptions()),
+        lambda: start_import(ws, tmp_path, "d", ImportOptions(cards=folder / "cards.csv")),
+        lambda: start_export(ws, "d", "coco", folder / "out"),
+    ):
+        with pytest.raises(DatasetError, match="no UTF-8") as e:
+            use()
+        assert e.value.where.startswith(str(tmp_path / "Tr\ufffdume")) and "ln -s" in e.value.what_to_do
+    assert not ws.jobs.exists()
+    (tmp_path / "link").symlink_to(folder)
+    assert preview_import(ws, tmp_path / "link", "d", ImportOptions())["taken"] == 1

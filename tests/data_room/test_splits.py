@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trugrade_core.data.splits import split_samples
+from trugrade_core.data.splits import Ratios, assign, traits
 from trugrade_core.schema import Annotation, Box, ImageRef, Sample, Score, Tags, digest
 
 RATIOS = (0.7, 0.15, 0.15)
@@ -20,6 +20,19 @@ def sample(n: int, card: str, **facts: object) -> Sample:
     return Sample.model_validate(
         {"id": digest(n)[:16], "images": {"main": ref}, "card": card, "card_assumed": False, "status": "done", **facts}
     )
+
+
+def split_samples(
+    samples: list[Sample],
+    annotations: dict[str, list[Annotation]],
+    ratios: Ratios,
+    seed: int,
+    kept: dict[str, str] | None = None,
+) -> dict[str, str]:
+    cards: dict[str, set[str]] = defaultdict(set)
+    for s in samples:
+        cards[s.card] |= traits(s, annotations.get(s.id, ()))
+    return assign(cards, ratios, seed, kept or {})
 
 
 def labelled(s: Sample, label: str) -> dict[str, list[Annotation]]:

@@ -14,6 +14,7 @@ import pytest
 
 from trugrade_core.data import versions
 from trugrade_core.data.importing import ImportReport
+from trugrade_core.data.journal import SampleIndex
 from trugrade_core.data.store import Dataset, put_entry
 from trugrade_core.data.versions import Version, snapshot, split, summary
 from trugrade_core.errors import DatasetError, TruGradeError, UsageError
@@ -299,3 +300,20 @@ def test_a_damaged_version_blocks_neither_the_others_nor_a_new_one(ws: Workspace
     with pytest.raises(DatasetError, match="manifest"):
         Version.open(ws, "d")
     assert snapshot(ds).version == "v3"
+
+
+def test_a_card_that_arrives_while_a_snapshot_looks(ds: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running import adds samples, with splits of their own, between two looks at the dataset."""
+    split(ds)
+    sample = next(iter(ds.samples().values()))
+    late = sample.model_copy(update={"id": "f" * 16, "card": "late", "split": "val"})
+    looks = iter([lambda: None, lambda: ds.put_samples([late])])
+    index = Dataset.index
+
+    def look(self: Dataset) -> SampleIndex:
+        next(looks, lambda: None)()
+        return index(self)
+
+    monkeypatch.setattr(Dataset, "index", look)
+    manifest = snapshot(ds)
+    assert manifest.samples == len(ds.samples()) == 21 and ds.samples()[late.id].split == "val"

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from trugrade_core.coordinates import box_from_yolo
-from trugrade_core.evaluate.gauge import against_gauge, mid_side
+from trugrade_core.errors import UsageError
+from trugrade_core.evaluate.gauge import against_gauge, gauge, mid_side
 from trugrade_core.schema import Instance, Prediction
-from trugrade_core.workspace import read_json
+from trugrade_core.workspace import read_json, write_json
 
 
 def said(*rows: tuple[str, float, tuple[float, float, float, float]]) -> Prediction:
@@ -32,13 +34,46 @@ def test_sides_are_held_to_the_middle_of_the_lines() -> None:
     assert [r["error_mm"] for r in found["rows"]] == pytest.approx([0.1, 0.0, 0.0, -0.4])
     outer = found["classes"]["outer_border"]
     assert outer["median_px"] == 0.5 and outer["worst_px"] == 4.0 and outer["sides"] == 4 and outer["missed"] == 0
-    assert found["classes"]["graphical_border"]["sides"] == 0, "this scan has no inner lines"
+    inner = found["classes"]["graphical_border"]
+    assert inner["sides"] == 0, "this scan has no inner lines"
+    assert set(inner) == set(outer) and inner["median_mm"] is inner["p95_px"] is None
 
 
 def test_a_missed_card_counts_with_the_picture() -> None:
     found = against_gauge({"a.jpg": said()}, GAUGE)
     assert [r["error_px"] for r in found["rows"]] == [200, 300, 200, 300]
     assert found["classes"]["outer_border"]["missed"] == 1
+
+
+class Finds:
+    """A model of the given classes that finds nothing."""
+
+    name = "m"
+
+    def __init__(self, *classes: str) -> None:
+        self.classes = classes
+
+    def predict(self, images: list[object], names: list[str]) -> list[Prediction]:
+        return [said()]
+
+
+def test_a_class_the_model_has_not_is_left_out_and_not_missed(tmp_path: Path) -> None:
+    Image.new("RGB", (200, 300)).save(tmp_path / "a.jpg")
+    write_json(tmp_path / "gauge.json", GAUGE)
+    found = gauge(Finds("graphical_border"), tmp_path, tmp_path / "gauge.json")  # type: ignore[arg-type]
+    assert list(found["classes"]) == ["graphical_border"] and found["left_out"] == ["outer_border"]
+    assert found["rows"] == []
+    with pytest.raises(UsageError, match="finds scratch"):
+        gauge(Finds("scratch"), tmp_path, tmp_path / "gauge.json")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("content", "says"), [(GAUGE, "none of the 1 images of gauge.json is here, such as a.jpg"),
+                                               ({"images": []}, "not a gauge file"), ([], "not a gauge file")])  # fmt: skip
+def test_a_gauge_that_fits_nothing_says_what_was_looked_for(tmp_path: Path, content: object, says: str) -> None:
+    write_json(tmp_path / "gauge.json", content)
+    with pytest.raises(UsageError) as e:
+        gauge(Finds("outer_border"), tmp_path, tmp_path / "gauge.json")  # type: ignore[arg-type]
+    assert says in e.value.message
 
 
 def test_hand_labels_of_the_real_scans_are_as_exact_as_they_were_measured(shared: Path) -> None:

@@ -14,6 +14,7 @@ from trugrade_core.coordinates import mid_side_box
 from trugrade_core.data import rle
 from trugrade_core.schema import Annotation, Box, Instance, Mask, Polygon, Prediction
 from trugrade_core.tasks.instances.average_precision import coco_ap, resampled_precision
+from trugrade_core.tasks.instances.encode import place
 from trugrade_core.tasks.instances.metrics import (
     Judged,
     Objects,
@@ -177,6 +178,28 @@ def test_box_of_a_mask_agrees_with_its_polygon() -> None:
     polygon = box_of(Polygon(points=tuple((float(x), float(y)) for x, y in quad)))
     np.testing.assert_allclose(box_of(mask), polygon, atol=0.75)
     assert isinstance(mask, Mask)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 0.5, 1.0])
+def test_a_frame_is_judged_by_the_box_it_was_trained_to_and_has_the_sides_of_its_outer_edge(degrees: float) -> None:
+    a = np.deg2rad(degrees)
+    turn = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
+    outer, inner = (
+        rle.fill(corners([-w / 2, -h / 2, w / 2, h / 2]) @ turn + [350, 475], 700, 950)
+        for w, h in ((600, 840), (540, 780))
+    )
+    frame, whole = rle.encode(outer & ~inner), rle.encode(outer)
+    label = Annotation(id="1", sample="s", label="a", value=frame)
+    trained = place([label], ["a"], np.eye(2, 3), 1024, 700, 950).boxes[0] - 0.5
+    np.testing.assert_array_equal(box_of(frame), trained)
+    np.testing.assert_array_equal(box_of(frame), box_of(whole))
+    expected = np.array([350, 475, 350, 475]) + np.array([-300, -420, 300, 420]) / np.cos(a)
+    np.testing.assert_allclose(box_of(frame), expected, atol=1)
+
+
+def test_an_empty_mask_has_an_empty_box() -> None:
+    box = box_of(rle.encode(np.zeros((5, 7), bool)))
+    assert (box[2:] == box[:2]).all()
 
 
 def test_objects_from_schema_values() -> None:

@@ -64,7 +64,7 @@ def predictor(name: str) -> TorchPredictor:
     manifest = Manifest(name="best", digest="0" * 64, bytes=1, run="20260101-000000-abcd", task=config.task,
                         architecture=row.id, variant=variant.id, classes=CLASSES, preprocess=preprocess, threshold=0.5,
                         nms_iou=0.5, config=config.model_dump(mode="json"), config_digest="1", dataset="d@v1",
-                        dataset_digest="2", step=1, epoch=1, metrics={"side_error_mm": 0.4}, from_box=True,
+                        dataset_digest="2", step=1, epoch=1, metrics={"side_error_mm": 0.4}, 
                         random_init=False)  # fmt: skip
     return TorchPredictor(name="run/best", digest="0" * 64, classes=CLASSES, preprocess=preprocess, threshold=0.5,
                           manifest=manifest, model=model)  # fmt: skip
@@ -167,6 +167,29 @@ def test_each_difference_is_named(change: Any, said: str) -> None:
 def test_swapped_rows_are_no_difference() -> None:
     parity = compare(Said(), Said(lambda i: i[::-1]), samples())
     assert parity["passed"] and parity["worst"]["score"] == 0 and parity["objects"] == 4
+
+
+@pytest.mark.parametrize("ours, theirs", [(0.50003, 0.49999), (0.49999, 0.50003)])
+def test_a_score_that_a_rounding_puts_below_the_threshold_is_no_difference(ours: float, theirs: float) -> None:
+    def scored(score: float) -> Any:
+        return lambda i: [i[0], i[1].model_copy(update={"score": score})]
+
+    parity = compare(Said(scored(ours)), Said(scored(theirs)), samples())
+    assert parity["passed"], parity["differences"]
+    assert parity["objects"] == 4 and parity["worst"]["score"] == pytest.approx(4e-5)
+    assert parity["worst"]["side_error_px"] == 0
+    for one, other in ((0.5005, 0.4993), (0.4985, 0.5005)):  # further apart than the limit
+        assert not compare(Said(scored(one)), Said(scored(other)), samples())["passed"]
+    parity = compare(Said(scored(0.4995)), Said(lambda i: i[:1]), samples())
+    assert parity["passed"] and parity["objects"] == 2, "what both are unsure of needs no partner"
+
+
+def test_one_just_below_the_threshold_is_a_partner_only_at_the_same_place() -> None:
+    def unsure(instances: list[Instance]) -> list[Instance]:
+        return [instances[0], instances[1].model_copy(update={"score": 0.4999, "box": (34.0, 28.0, 118.0, 147.0)})]
+
+    parity = compare(Said(lambda i: [i[0], i[1].model_copy(update={"score": 0.5001})]), Said(unsure), samples())
+    assert not parity["passed"] and any("1 objects, not 2" in text for text in parity["differences"])
 
 
 def test_other_class_names_are_a_difference() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from trugrade_core.jobs import follow, launch, wait
 from trugrade_core.jobs.device import try_device
-from trugrade_core.jobs.supervisor import Supervisor
+from trugrade_core.jobs.supervisor import RANK_NAMES, Supervisor
 from trugrade_core.runs import RunFolder
 from trugrade_core.workflows import datasets
 from trugrade_core.workflows.jobs import perform
@@ -169,9 +169,9 @@ def test_following_a_job_reads_its_state_as_it_goes_by(ws, monkeypatch) -> None:
     plain = RunFolder.last
     monkeypatch.setattr(RunFolder, "last", lambda self, kind: searched.append(kind) or plain(self, kind))
     events = follow(folder, poll_s=0.01)
-    assert next(events)["state"] == "queued"
-    folder.append("note", attempt=1, text="x")
     with locked(folder.path / ".lock"):
+        assert next(events)["state"] == "queued"
+        folder.append("note", attempt=1, text="x")
         assert next(events)["text"] == "x"
         folder.append("state", attempt=1, state="running")
         assert next(events)["state"] == "running"
@@ -197,3 +197,54 @@ def test_a_supervisor_takes_the_attempt_it_finds_when_it_is_its_turn(ws) -> None
     folder.append("state", state="stopped")
     supervisor.run()
     assert supervisor.attempt == 2
+
+
+def test_modules_that_lie_in_the_folder_are_not_run(ws) -> None:
+    """Neither by the supervisor nor by its child: the folder may come from anywhere."""
+    folder = RunFolder.create(ws.jobs, {"kind": "synth", "args": {"dataset": "c", "count": 1, "dpi": 60},
+                                        "environment": {"PYTHONSAFEPATH": "", "PYTHONPATH": "planted"}})  # fmt: skip
+    (folder.path / "planted").mkdir()
+    for name in ("yaml", "pydantic", "numpy"):
+        for place in (folder.path, folder.path / "planted"):
+            (place / f"{name}.py").write_text("open('ran', 'a').write(__name__); raise ImportError('planted')")
+    folder.queue()
+    launch(folder)
+    assert wait(folder).state == "finished", folder.log.read_text()
+    assert not (folder.path / "ran").exists()
+
+
+def test_a_job_takes_no_rank_from_the_shell_it_is_started_in(ws, monkeypatch) -> None:
+    for name in RANK_NAMES:
+        monkeypatch.setenv(name, "1")
+    folder = datasets.start_synth(ws, "cards", count=1, dpi=60)
+    assert wait(folder).state == "finished", folder.log.read_text()
+    assert folder.results()["images"] == 1
+
+
+class Ended:
+    """A child that has ended well."""
+
+    returncode = 0
+
+    def poll(self) -> int:
+        return 0
+
+
+def test_a_discard_asked_while_the_child_ends_is_carried_out(ws) -> None:
+    folder = RunFolder.create(ws.jobs, {"kind": "synth"})
+    folder.queue()
+    supervisor = Supervisor(folder)
+    supervisor.attempt, supervisor.children = 1, [Ended()]
+    folder.append("state", state="running")
+    folder.ask("discard")
+    folder.append("state", state="finished")
+    supervisor._conclude()
+    assert not folder.path.exists()
+    (moved,) = ws.root.glob(f"trash/*/jobs/{folder.id}")
+    assert RunFolder(moved).status().state == "discarded"
+
+
+def test_asking_again_gives_no_more_time(ws) -> None:
+    supervisor = Supervisor(RunFolder.create(ws.jobs, {"kind": "synth"}))
+    first = supervisor._pass_on(["stop"], None)
+    assert first is not None and supervisor._pass_on(["stop"], first) == first

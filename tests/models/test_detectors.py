@@ -528,6 +528,12 @@ def test_coco_files_load_but_for_their_91_classes(name: str, stock: str, tmp_pat
         assert left == {f"head.classification_head.cls_logits.{kind}" for kind in ("weight", "bias")}
     assert not any("not part of this network" in note for note in model.notes)
     assert not any(type(m) is nn.BatchNorm2d for m in model.modules())
+    phoenix = {"architecture_config__custom_modifications__head_customization": "phoenix_specialized"}
+    first = build(name, tmp_path / "coco.pth", architecture_config__pretrained_weights="coco", **phoenix).state_dict()
+    torch.save(first, tmp_path / "own.pt")
+    second = build(name, tmp_path / "own.pt", **phoenix).state_dict()
+    assert first.keys() == second.keys(), "a run's own checkpoint keeps every frozen statistic"
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def _old_name(name: str) -> str:

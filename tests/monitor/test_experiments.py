@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from app import state
+from trugrade_core.cli import console
 from trugrade_core.errors import TrainingError, UsageError
-from trugrade_core.monitor.experiments import ExperimentTracker, environment, git_commit, uncommitted_diff
+from trugrade_core.monitor.experiments import ExperimentTracker, environment, git_commit, uncommitted_diff, who
 from trugrade_core.runs import RunFolder
 from trugrade_core.workspace import Workspace
 
@@ -23,6 +25,7 @@ def checkout(tmp_path: Path) -> Path:
     root.mkdir()
     git(root, "init", "-q")
     (root / "a.txt").write_text("one\ntwo\n")
+    (root / "latin.txt").write_bytes("Träume\n".encode("latin-1"))
     (root / ".gitignore").write_text("ignored\n")
     git(root, "add", ".")
     git(root, "commit", "-q", "-m", "first")
@@ -42,6 +45,23 @@ def test_a_record_is_complete_and_stays(ws: Workspace) -> None:
     assert ExperimentTracker(ws).records("borders") == [first, second]
 
 
+def test_a_torn_record_costs_only_itself(ws: Workspace) -> None:
+    tracker = ExperimentTracker(ws)
+    first = tracker.track_experiment("borders", {"lr": {"base": 1e-3}}, {})
+    with (ws.root / "experiments" / "borders.jsonl").open("ab") as f:
+        f.write(b'{"config":{"lr":{"base":0.1}')  # a kill, just behind a brace
+    second = tracker.track_experiment("borders", {"lr": {"base": 2e-3}}, {})
+    assert tracker.records("borders") == [first, second]
+
+
+def test_a_user_without_a_name_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert who() == "" == console.who() == state.who()
+
+
 @pytest.mark.parametrize("name", ["../x", "", "a/b"])
 def test_a_name_that_is_no_file_name_is_refused(ws: Workspace, name: str) -> None:
     with pytest.raises(UsageError):
@@ -58,9 +78,10 @@ def test_what_cannot_be_kept_is_refused_and_writes_nothing(ws: Workspace) -> Non
 
 
 def test_the_diff_brings_the_same_tree_back(checkout: Path, tmp_path: Path) -> None:
-    assert uncommitted_diff(checkout) == ""
+    assert uncommitted_diff(checkout) == b""
     assert environment(checkout)["git_dirty"] is False
     (checkout / "a.txt").write_text("one\nzwei\n")
+    (checkout / "latin.txt").write_bytes("Träume neu\n".encode("latin-1"))
     (checkout / "new ü.py").write_text("print('new')\n")
     (checkout / "ignored").write_text("not this\n")
     (checkout / "big.bin").write_bytes(b"\0" * 1_000_001)
@@ -68,11 +89,12 @@ def test_the_diff_brings_the_same_tree_back(checkout: Path, tmp_path: Path) -> N
     assert git(checkout, "status", "--porcelain").count("??") == 2  # nothing was added to the index
     other = tmp_path / "other"
     git(tmp_path, "clone", "-q", str(checkout), str(other))
-    (tmp_path / "p.patch").write_text(patch)
+    (tmp_path / "p.patch").write_bytes(patch)
     git(other, "apply", str(tmp_path / "p.patch"))
     assert (other / "a.txt").read_text() == "one\nzwei\n"
     assert (other / "new ü.py").read_text() == "print('new')\n"
-    assert not (other / "ignored").exists() and "not included: big.bin" in patch
+    assert not (other / "ignored").exists() and b"not included: big.bin" in patch
+    assert (other / "latin.txt").read_bytes() == "Träume neu\n".encode("latin-1")
 
 
 def test_the_environment_says_where_it_ran(checkout: Path, tmp_path: Path) -> None:
@@ -84,4 +106,4 @@ def test_the_environment_says_where_it_ran(checkout: Path, tmp_path: Path) -> No
     plain.mkdir()
     none = environment(plain)
     assert none["git_commit"] is None and none["git_dirty"] is None and "not a git checkout" in none["git_reason"]
-    assert uncommitted_diff(plain) == ""
+    assert uncommitted_diff(plain) == b""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
 import subprocess
 import sys
@@ -99,6 +100,15 @@ def test_bytes_of_a_killed_conversion_are_cut_off(folder: RunFolder) -> None:
     assert convert(folder) == 9  # a cache: made again when it is gone
 
 
+@pytest.mark.parametrize("damaged", ['{"off', "[]", "{}", '{"offset": 0, "size": "9", "losses": []}'])
+def test_a_damaged_state_means_converting_again(folder: RunFolder, damaged: str) -> None:
+    convert(folder)
+    whole = (folder.path / "tensorboard" / EVENT_FILE).read_bytes()
+    (folder.path / "tensorboard" / "converted.json").write_text(damaged)
+    assert convert(folder) == 7
+    assert (folder.path / "tensorboard" / EVENT_FILE).read_bytes() == whole
+
+
 def test_a_resume_tells_tensorboard_to_drop_what_follows(folder: RunFolder) -> None:
     folder.append("resumed", from_step=1)
     convert(folder)
@@ -146,6 +156,24 @@ def test_the_server_shows_only_the_chosen_runs_and_ends(ws: Workspace, folder: R
     assert not server.alive
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://127.0.0.1:{port}/lab/tb/")
+
+
+@pytest.mark.slow
+def test_a_server_that_died_takes_another_port_when_its_own_is_taken(ws: Workspace) -> None:
+    server = TensorBoardServer(ws)
+    port = server.start()
+    try:
+        assert server._process is not None
+        server._process.kill()
+        server._process.wait()
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", port))
+            other.listen()
+            again = server.start()
+            assert again != port and f":{again}/" in server.url
+    finally:
+        server.stop()
 
 
 @pytest.mark.slow

@@ -113,7 +113,7 @@ def test_progress_has_the_users_groups(folder: RunFolder) -> None:
     assert found["eta_predictions"]["steps_left"] == 4
     json.dumps(found)
     # what is read back from the journal is the same
-    read = [{k: v for k, v in entry.items() if k != "timestamp"} for entry in reading.loss_curves(folder)]
+    read = [{k: v for k, v in entry.items() if k != "timestamp"} for entry in reading.read(folder).loss_curves()]
     assert [entry["train_loss"] for entry in read] == [2.0, 1.5] and read[-1]["val_loss"] == 1.2
 
 
@@ -142,7 +142,26 @@ def test_a_journal_reads_only_what_is_new(folder: RunFolder) -> None:
         assert journal.refresh() and journal.offset > offset
     assert journal.throughput() == 4.0
     assert journal.wait_share() == pytest.approx(0.03)
-    assert reading.throughput(folder) == 4.0 and reading.wait_share(folder) == pytest.approx(0.03)
+
+
+def test_a_copy_stands_still_while_the_journal_grows(folder: RunFolder) -> None:
+    """Pages go through it while another tab's refresh adds to the journal itself."""
+    with TrainingMonitor(folder) as monitor:
+        for done in (1, 2):
+            monitor("metrics", step=done, epoch=0, values={"val/loss": 0.5})
+            monitor("progress", done=done, total=100, text="")
+        journal = reading.read(folder)
+        still = journal.copy()
+        curve, resources = still.points["val/loss"], still.resources
+        names, steps = iter(still.points), iter(curve)
+        progress = iter(still.pace._progress)
+        monitor("metrics", step=3, epoch=0, values={"val/loss": 0.4, "val/box_map": 0.5})
+        monitor("progress", done=3, total=100, text="")
+        monitor("resources", values={"cpu_run_percent": 1.0})
+        journal.refresh()
+    assert list(names) == ["val/loss"] and list(steps) == [1, 2] and resources == []
+    assert len(list(progress)) == 2  # a deque that was added to raises here
+    assert len(journal.points) == 2 and len(journal.resources) == 1 and len(journal.pace._progress) == 3
 
 
 def _steps(pace: Pace, *, epochs: int, per_epoch: int, step_s: float, between_s: float, first_epoch: int = 0) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 
 import cv2
@@ -102,8 +103,9 @@ def test_without_augmentation_an_item_is_what_inference_sees(cards, tmp_path):
         assert np.array_equal(got.images.numpy(), preprocess.normalise(preprocess.canvas(image)))
         assert got.targets[0]["masks"].shape == (2, 64, 64) and sorted(got.targets[0]["labels"].tolist()) == [1, 2]
     assert len(list(tmp_path.rglob("*.npy"))) == 1
-    next(tmp_path.rglob("*.npy")).write_bytes(b"\x93NUMPY torn")
-    assert np.array_equal(data[0, 3].images.numpy(), got.images.numpy())
+    for torn in (b"\x93NUMPY torn", b""):
+        next(tmp_path.rglob("*.npy")).write_bytes(torn)
+        assert np.array_equal(data[0, 3].images.numpy(), got.images.numpy())
 
 
 def test_the_cache_is_keyed_by_size_and_stops_on_a_full_disk(cards, tmp_path, monkeypatch):
@@ -113,6 +115,19 @@ def test_the_cache_is_keyed_by_size_and_stops_on_a_full_disk(cards, tmp_path, mo
     monkeypatch.setattr("trugrade_core.train.loader.KEEP_FREE_BYTES", 10**18)
     CardImages(items(cards), cards.classes, ImageCache(tmp_path, Preprocess(size=64)), None)[0, 1]
     assert len(list(tmp_path.rglob("*.npy"))) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(cards, tmp_path, monkeypatch):
+    def full(path, image):
+        path.write_bytes(b"half")
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(np, "save", full)
+    item = items(cards)[0]
+    image = ImageCache(tmp_path / "cache", Preprocess(size=64)).get(item)
+    assert image.shape[2] == 3 and not [path for path in tmp_path.rglob("*") if path.is_file()]
+    (tmp_path / "file").touch()  # where a folder would have to be made
+    assert np.array_equal(ImageCache(tmp_path / "file", Preprocess(size=64)).get(item), image)
 
 
 @given(st.integers(1, 40), st.integers(1, 4), seeds)

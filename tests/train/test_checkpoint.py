@@ -25,7 +25,7 @@ from trugrade_core.workspace import read_json
 FACTS = {
     "run": "r", "task": "t", "architecture": "tiny", "variant": "net", "classes": ("a",), "preprocess": Preprocess(size=64),
     "threshold": 0.5, "nms_iou": 0.5, "config": {}, "config_digest": "", "dataset": "d@v1", "dataset_digest": "", "step": 1,
-    "epoch": 1, "metrics": {}, "from_box": False, "random_init": False,
+    "epoch": 1, "metrics": {}, "random_init": False,
 }  # fmt: skip
 
 
@@ -54,6 +54,33 @@ def test_a_kill_between_the_two_renames_leaves_the_one_before(tmp_path):
     assert value_of(tmp_path) == (1, 1)
     checkpoint.save(tmp_path, "latest", state(3), FACTS | {"step": 3})
     assert value_of(tmp_path) == (3, 3) and read_json(tmp_path / "latest.json")["previous"]["step"] == 1
+
+
+@pytest.mark.parametrize("when", ["before the file is hashed", "before the tensors are read"])
+def test_a_training_may_save_while_its_checkpoint_is_read(tmp_path, monkeypatch, when):
+    checkpoint.save(tmp_path, "latest", state(1), FACTS | {"step": 1})
+    place, name = (checkpoint, "read_json") if when == "before the file is hashed" else (torch, "load")
+    real = getattr(place, name)
+
+    def meanwhile(*args, **named):
+        monkeypatch.setattr(place, name, real)
+        for n in (2, 3):
+            checkpoint.save(tmp_path, "latest", state(n), FACTS | {"step": n})
+        return real(*args, **named)
+
+    monkeypatch.setattr(place, name, meanwhile)
+    value, step = value_of(tmp_path)
+    assert value == step
+
+
+@pytest.mark.parametrize("change", [{"threshold": "x"}, {"digest": None}, {"step": None}])
+def test_a_garbled_manifest_is_refused_in_words(tmp_path, change):
+    checkpoint.save(tmp_path, "latest", state(1), FACTS)
+    manifest = read_json(tmp_path / "latest.json")
+    (tmp_path / "latest.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(TrainingError) as caught:
+        checkpoint.load(tmp_path / "latest.pt")
+    assert caught.value.code in ("training.format", "training.digest") and caught.value.what_to_do
 
 
 def test_a_full_disk_keeps_the_one_before(tmp_path, monkeypatch):

@@ -12,13 +12,18 @@ from trugrade_core.data import rle
 from trugrade_core.errors import DatasetError
 from trugrade_core.schema import Annotation, Box, Mask, Polygon, Preprocess
 from trugrade_core.tasks.instances.decode import RawInstances, decode, nms
-from trugrade_core.tasks.instances.encode import encode, place
+from trugrade_core.tasks.instances.encode import Target, canvas_matrix, place
 
 CLASSES = ("outer_border", "graphical_border")
 
 
 def label(value, name="outer_border"):
     return Annotation(id="a", sample="s", label=name, value=value)
+
+
+def on_canvas(annotations, preprocess, width, height) -> Target:
+    """As a training without augmentation places them."""
+    return place(annotations, CLASSES, canvas_matrix(preprocess, width, height), preprocess.size, width, height)
 
 
 masks = st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1), st.sampled_from([0, 0.1, 0.9, 1]))
@@ -62,8 +67,8 @@ def test_a_box_goes_to_the_canvas_and_comes_back(width, height, seed):
     x0, y0 = rng.uniform(-0.5, [width / 2, height / 2])
     box = (x0, y0, rng.uniform(width / 2 + 10, width - 0.5), rng.uniform(height / 2 + 10, height - 0.5))
     preprocess = Preprocess(size=96)
-    target = encode([label(Box(xyxy=box), "graphical_border")], CLASSES, preprocess, width, height)
-    assert target.from_box and target.labels.tolist() == [2]
+    target = on_canvas([label(Box(xyxy=box), "graphical_border")], preprocess, width, height)
+    assert target.labels.tolist() == [2]
     raw = RawInstances(target.boxes, np.ones(1, np.float32), target.labels, np.ones((1, 7, 7), np.float32))
     (found,) = decode(raw, preprocess, width, height, CLASSES, threshold=0.5)
     assert found.label == "graphical_border"
@@ -74,7 +79,7 @@ def test_a_box_goes_to_the_canvas_and_comes_back(width, height, seed):
 
 
 def test_the_mask_on_the_canvas_covers_the_box_and_not_a_pixel_more():
-    target = encode([label(Box(xyxy=(9.5, 19.5, 149.5, 99.5)))], CLASSES, Preprocess(size=100), 200, 200)
+    target = on_canvas([label(Box(xyxy=(9.5, 19.5, 149.5, 99.5)))], Preprocess(size=100), 200, 200)
     assert target.boxes.tolist() == [[5, 10, 75, 50]]
     expected = np.zeros((100, 100), np.uint8)
     expected[10:50, 5:75] = 1
@@ -84,9 +89,8 @@ def test_the_mask_on_the_canvas_covers_the_box_and_not_a_pixel_more():
 def test_a_polygon_and_its_mask_give_the_same_target():
     points = ((20.0, 30.0), (170.0, 24.0), (175.0, 160.0), (22.0, 166.0))
     preprocess = Preprocess(size=100)
-    polygon = encode([label(Polygon(points=points))], CLASSES, preprocess, 200, 200)
-    mask = encode([label(rle.from_polygon(points, 200, 200))], CLASSES, preprocess, 200, 200)
-    assert not polygon.from_box and not mask.from_box
+    polygon = on_canvas([label(Polygon(points=points))], preprocess, 200, 200)
+    mask = on_canvas([label(rle.from_polygon(points, 200, 200))], preprocess, 200, 200)
     assert np.abs(polygon.boxes - mask.boxes).max() <= 0.5  # half a canvas pixel is a pixel of the original here
     assert (polygon.masks != mask.masks).mean() < 0.01
 
@@ -94,13 +98,13 @@ def test_a_polygon_and_its_mask_give_the_same_target():
 def test_other_classes_shapes_and_what_leaves_the_canvas_are_left_out():
     shift = np.array([[1.0, 0, 500], [0, 1, 0]])
     inside = [label(Box(xyxy=(1, 1, 50, 50)), "stain"), label(Box(xyxy=(1, 1, 50, 50)))]
-    assert encode(inside, CLASSES, Preprocess(size=64), 64, 64).labels.tolist() == [1]
+    assert on_canvas(inside, Preprocess(size=64), 64, 64).labels.tolist() == [1]
     nothing = place(inside, CLASSES, shift, 64, 64, 64)
-    assert nothing.boxes.shape == (0, 4) and nothing.masks.shape == (0, 64, 64) and not nothing.from_box
+    assert nothing.boxes.shape == (0, 4) and nothing.masks.shape == (0, 64, 64)
 
 
 def test_a_box_beyond_the_image_is_cut_to_it():
-    target = encode([label(Box(xyxy=(-50, 10, 400, 60)))], CLASSES, Preprocess(size=128), 128, 128)
+    target = on_canvas([label(Box(xyxy=(-50, 10, 400, 60)))], Preprocess(size=128), 128, 128)
     assert target.boxes.tolist() == [[0, 10.5, 128, 60.5]]
 
 

@@ -110,8 +110,8 @@ def test_the_same_configuration_twice_gives_the_same_bits_whatever_the_workers(c
 @pytest.mark.parametrize("stop", [1, 4, 5, 8])  # within the first epoch, before its end, at it, in the second
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(cards, tmp_path, stop):
     keys = {"hyperparameters__advanced_settings__gradient_accumulation_steps": 1}
-    _, whole, state = train(cards, tmp_path, **keys)
-    run = folder(tmp_path)
+    uninterrupted, run = folder(tmp_path), folder(tmp_path)
+    whole_outcome, whole, state = train(cards, uninterrupted, **keys)
     outcome, before, _ = train(cards, run, control=stop_after(stop), **keys)
     assert outcome["state"] == "stopped" and outcome["reason"] == "stopped by a person"
     outcome, after, resumed = train(cards, run, **keys)
@@ -120,6 +120,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(cards, tmp_path, stop):
     assert all(torch.equal(resumed["model"][name], tensor) for name, tensor in state["model"].items())
     steps = [e for e in [*before.metrics(), *after.metrics()] if "batch" in e]
     assert steps == [e for e in whole.metrics() if "batch" in e]
+    assert outcome["metrics"] == whole_outcome["metrics"], "the validation of the stop is no candidate for the best"
+    assert best(run) == best(uninterrupted)
+
+
+def best(run):
+    return checkpoint.open_manifest(run.checkpoints / "best.pt").epoch
 
 
 CHILD = """
@@ -281,6 +287,10 @@ def test_early_stopping_counts_validations(cards, tmp_path):
     }
     outcome, events, _ = train(cards, tmp_path, **keys)
     assert outcome["epochs"] == 3 and outcome["state"] == "finished" and "stopped early" in outcome["reason"]
+    run = folder(tmp_path)
+    train(cards, run, **keys)
+    outcome, _, _ = train(cards, run, **keys)  # as after a kill between its last save and its end
+    assert outcome["epochs"] == 3 and "for 2 validations" in outcome["reason"]
     keys["hyperparameters__training_process__validation_frequency"] = 2
     outcome, events, _ = train(cards, tmp_path, **keys)
     assert outcome["epochs"] == 6 and [e["epoch"] for e in events.of("validation")] == [2, 4, 6]

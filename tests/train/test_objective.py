@@ -42,5 +42,7 @@ def test_learning_rates_rise_to_their_peak_and_never_pass_it(name, total):
 def test_class_weights_mean_one_over_objects():
     weights = class_weights(["a"] * 6 + ["b"] * 2, ["a", "b", "c"])
     assert weights[1] == 3 * weights[0] and weights[2] == 1
+    assert (6 * weights[0] + 2 * weights[1]) / 8 == pytest.approx(1)
     two = class_weights(["a"] * 6 + ["b"] * 2, ["a", "b"])
     assert (6 * two[0] + 2 * two[1]) / 8 == pytest.approx(1)
+    assert class_weights([], ["a", "b"]).tolist() == [1, 1]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from trugrade_core.config import RunConfig, get_key, leaves, load_mapping, parse_config, set_key
-from trugrade_core.errors import ConfigError, WeightsMissing
+from trugrade_core.config import RunConfig, dump_yaml, get_key, leaves, load_mapping, parse_config, parse_value, set_key
+from trugrade_core.errors import ConfigError, TrainingError, WeightsMissing
 from trugrade_core.machine import Gpu, Machine
 from trugrade_core.schema import ClassDef, VersionManifest
 from trugrade_core.train.plan import plan_run
@@ -200,3 +201,50 @@ def test_only_labelled_images_count(split):
     counts[split]["labelled"] = 0
     refused = plan(manifest=MANIFEST.model_copy(update={"splits": counts})).refused["dataset"]["reason"]
     assert f"no labelled images in its {split} split" in refused and "trugrade data split cards" in refused
+
+
+@pytest.mark.parametrize("architecture", ["mask_rcnn", "retinanet", "yolo"])
+def test_defaults_may_be_written_out(architecture):
+    full = parse_config(parse_value(dump_yaml(config(architecture_config__base_architecture=architecture))))
+    assert not [key for key, e in plan(full).refused.items() if "cannot run here" not in e["reason"]]
+    for key, value in {"loss_config.focal_loss_params.alpha": 0.25, "loss_config.loss_weights.mask_loss": 1.0}.items():
+        assert get_key(full, key) == value
+    left_out = [key for key, e in plan(full).entries.items() if e["reason"].startswith("left out")]
+    assert ("loss_config.focal_loss_params.alpha" in left_out) is (architecture != "retinanet")
+    assert ("loss_config.loss_weights.mask_loss" in left_out) is (architecture == "retinanet")
+
+
+def test_an_empty_list_of_classes_means_all():
+    found = plan(config(data__classes=[]))
+    assert not found.refused and found.classes == ("outer_border", "graphical_border") == plan().classes
+
+
+def test_a_torch_that_sees_no_gpu_is_told_of_before_training(monkeypatch):
+    import torch
+
+    from trugrade_core.train.setup import _fabric
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(TrainingError, match="built without CUDA") as e:
+        _fabric(plan(machine=TWO_GPUS))
+    assert torch.__version__ in e.value.message and "machine.accelerator=cpu" in e.value.what_to_do
+
+
+@pytest.mark.parametrize(("device", "matters"), [("cpu", True), ("cuda", False)])
+def test_threads_are_a_condition_on_the_cpu_alone(tmp_path, device, matters):
+    from types import SimpleNamespace
+
+    import torch
+
+    from trugrade_core.runs import RunFolder
+    from trugrade_core.train.setup import _check_conditions, conditions
+
+    fabric, made = SimpleNamespace(world_size=1, device=torch.device(device)), plan()
+    then = conditions(made, fabric) | {"threads": 99}
+    with pytest.raises(TrainingError, match="threads: 99 then") if matters else nullcontext():
+        _check_conditions(made, RunFolder(tmp_path), fabric, then)
+
+
+def test_a_machine_of_many_cores_is_planned_for():
+    assert plan(machine=CPU.model_copy(update={"cores": 400})).config.machine.threads == 256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,43 @@ def test_it_reckons_with_labelled_images():
     mapping, reasons = suggest(manifest, CARDS, DUAL, CPU, here)
     assert mapping["hyperparameters"]["optimization"]["batch_size"] == 2
     assert "8 training images" in reasons["hyperparameters.optimization.batch_size"]
+
+
+LITE = {
+    "run": "20260103-000000-cccc",
+    "config": {
+        "architecture_config": {"base_architecture": "mask_rcnn_efficientnet_lite0"},
+        "hyperparameters": {"optimization": {"optimizer": "sgd", "learning_rate": 0.02}},
+        "data": {"image_size": 256},
+    },
+    "metric": 0.3,
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "machine", "lends"),
+    [
+        (None, TWO_GPUS, True),
+        ("mask_rcnn_efficientnet_lite0", TWO_GPUS, True),
+        ("mask_rcnn", CPU, True),
+        ("mask_rcnn", TWO_GPUS, False),  # the larger variant
+        ("retinanet_resnet50_fpn", TWO_GPUS, False),
+        ("retinanet_efficientnet_lite0", CPU, False),
+    ],
+)
+def test_a_run_lends_nothing_to_another_network(asked, machine, lends):
+    mapping, reasons = suggest(MANIFEST, CARDS, DUAL, machine, here, [LITE], architecture=asked)
+    optimization = mapping["hyperparameters"]["optimization"]
+    found = (optimization["optimizer"], optimization["learning_rate"], mapping["data"]["image_size"])
+    assert (found == ("sgd", 0.02, 256)) is lends
+    assert lends or ("cccc" not in " ".join(reasons.values()) and found[:2] == ("adamw", 1e-3))
+
+
+@pytest.mark.parametrize("images", [4, 29, 300])
+def test_early_stopping_waits_for_the_learning_rate_to_fall(images):
+    splits = MANIFEST.splits | {"train": {"samples": images, "cards": images}}
+    mapping, _ = suggest(MANIFEST.model_copy(update={"splits": splits}), CARDS, DUAL, CPU, here)
+    process = mapping["hyperparameters"]["training_process"]
+    validations = math.ceil(process["epochs"] / process["validation_frequency"])
+    assert process["early_stopping"]["patience"] == max(8, validations // 2)
+    assert process["epochs"] < 150 or process["early_stopping"]["patience"] == 12

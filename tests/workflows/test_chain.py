@@ -17,11 +17,14 @@ from trugrade_core.config import RunConfig, parse_config
 from trugrade_core.data.versions import Version
 from trugrade_core.errors import ConfigError, ExportError, NotInThisVersion, TrainingError, TruGradeError
 from trugrade_core.jobs import follow, wait
+from trugrade_core.machine import Machine
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import Prediction
 from trugrade_core.synth import synthesize
+from trugrade_core.train.plan import RunPlan
 from trugrade_core.worker import Cancelled
 from trugrade_core.workflows import datasets, evaluating, exporting, overview, training
+from trugrade_core.workflows.jobs import Job
 from trugrade_core.workspace import Workspace, read_json
 
 TASK = "border_detection.dual_class"
@@ -342,6 +345,25 @@ def test_a_damaged_dataset_is_a_row_that_says_so(ws) -> None:
     assert version["version"] == "v1" and "version.json" in version["reason"]
 
 
+@pytest.mark.parametrize("name, text", [
+    ("job.json", "{}"), ("job.json", "[]"), ("job.json", "null"), ("job.json", '{"kind": "train", "task": []}'),
+    ("checkpoints/best.json", "[]"), ("checkpoints/best.json", ""), ("checkpoints/best.json", '{"metrics": []}'),
+    ("events.jsonl", '{"run": "x", "kind": "state", "t": 1.0}\n'),
+])  # fmt: skip
+def test_a_damaged_run_is_a_row_that_says_so_beside_the_others(ws, name, text) -> None:
+    good, bad = (RunFolder.create(ws.runs, {"kind": "train", "title": "t"}) for _ in range(2))
+    for folder in (good, bad):
+        folder.checkpoints.mkdir()
+        folder.queue()
+    (bad.path / name).write_text(text)
+    (ws.runs / "20260101-000000-aaaa").write_text("a file, no run")
+    rows = {row["run"]: row for row in overview.runs(ws)}
+    assert set(rows) == {good.id, bad.id}
+    assert (rows[good.id]["state"], rows[good.id]["title"], rows[good.id]["reason"]) == ("queued", "t", "")
+    said = rows[bad.id]["reason"]
+    assert any(word in said for word in ("damaged", "not valid JSON", "not a checkpoint's manifest")), said
+
+
 def test_the_lines_that_repeat_a_run_quote_their_paths(tmp_path) -> None:
     ws = Workspace.open(tmp_path / "my lab")
     folder = RunFolder.create(ws.runs, {"kind": "train"})
@@ -350,3 +372,20 @@ def test_the_lines_that_repeat_a_run_quote_their_paths(tmp_path) -> None:
     _, patch, _, line = overview.repro(folder)
     assert shlex.split(patch)[-1] == str(folder.path / "changes.patch")
     assert shlex.split(line)[1:] == ["-w", str(ws.root), "train", str(folder.path / "config.yaml")]
+
+
+def test_a_resumed_run_keeps_its_threads_on_another_machine(lab, monkeypatch) -> None:
+    def cores(count: int) -> None:
+        machine = Machine(cores=count, memory_bytes=2**33, compiler=False, bf16=False)
+        monkeypatch.setattr(Machine, "here", lambda: machine)
+
+    monkeypatch.setattr(training, "launch", lambda folder: None)
+    cores(8)
+    folder = training.start(lab, small(machine={}))
+    plans: list[RunPlan] = []
+    monkeypatch.setattr("trugrade_core.train.fit.fit", lambda plan, *_: plans.append(plan) or {})
+    for count in (8, 2):
+        cores(count)
+        training.do_train(Job(lab, folder, {}))
+    assert [plan.config.machine.threads for plan in plans] == [7, 7]
+    assert overview.run_config(folder).machine.threads == "auto"

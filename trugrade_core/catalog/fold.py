@@ -20,18 +20,9 @@ import duckdb
 import pyarrow as pa
 
 from trugrade_core.catalog import journals, schema
-from trugrade_core.catalog.sources import (
-    Damaged,
-    Row,
-    Source,
-    all_sources,
-    as_row,
-    job_facts,
-    parquet_of,
-    quoted,
-    run_facts,
-)
-from trugrade_core.errors import CatalogError
+from trugrade_core.catalog.sources import Source, all_sources, job_facts, parquet_of, quoted, run_facts
+from trugrade_core.catalog.values import UNFIT, Row, as_row, why
+from trugrade_core.errors import CatalogError, TruGradeError
 from trugrade_core.runs import LIVE, RunFolder, Status, list_ids
 from trugrade_core.tasks import TASKS
 from trugrade_core.workspace import Workspace, locked, now, sync_folder
@@ -199,7 +190,8 @@ def _insert(con: Connection, table: str, rows: Iterable[Row]) -> None:
 
 
 def _news(con: Connection, ws: Workspace) -> News:
-    known = dict(con.execute("SELECT path, folded_bytes FROM catalog_journals").fetchall())
+    journal_rows = con.execute("SELECT path, folded_bytes, tail_sha256 FROM catalog_journals").fetchall()
+    known = {path: (size, tail) for path, size, tail in journal_rows}
     news = News(journals.look(ws, known))
     fingerprints = dict(con.execute("SELECT path, fingerprint FROM catalog_sources").fetchall())
     there: set[str] = set()
@@ -228,11 +220,8 @@ def _read(source: Source, news: News) -> None:
             table: [as_row(table, {**row, "source": source.path}) for row in rows]
             for table, rows in source.read(source).items()
         }
-    except (Damaged, OSError) as e:
-        news.problem(source.path, str(e))
-        return
-    except (AttributeError, TypeError, ValueError) as e:  # JSON of another shape: it costs itself, not the catalog
-        news.problem(source.path, f"is not what its place says ({type(e).__name__}: {e})")
+    except UNFIT as e:
+        news.problem(source.path, why(e))
         return
     for table, rows in found.items():
         news.rows.setdefault(table, []).extend(rows)
@@ -264,7 +253,7 @@ def _ended_silently(con: Connection, ws: Workspace, touched: set[str]) -> set[st
 def _status(folder: RunFolder) -> Status:
     try:
         return folder.status()
-    except (KeyError, TypeError, ValueError) as e:
+    except (KeyError, TypeError, ValueError, TruGradeError) as e:
         return Status("crashed", f"its last state is not readable ({type(e).__name__}: {e})")
 
 
@@ -348,15 +337,15 @@ def _owner_row(folder: RunFolder, table: str, about: Row, reached: Row, news: Ne
         "attempts": max(attempts, last_attempt),
         "last_step": step,
         "last_epoch": epoch,
-        "result": json.loads(result) if result else None,
     }
     row |= {"run_id": folder.id, "job_id": folder.id}
     try:
         facts = (run_facts if table == "runs" else job_facts)(folder.path)
-        return as_row(table, {**facts, **row})
-    except Damaged as e:
-        news.problem(f"{table}/{folder.id}/job.json", str(e))
-        return as_row(table, {**row, "reason": f"damaged folder: {e}"})
+        return as_row(table, {**facts, **row, "result": json.loads(result) if result else None})
+    except UNFIT as e:
+        news.problem(f"{table}/{folder.id}/job.json", why(e))
+        # What the journal itself says may be what does not fit.
+        return as_row(table, {**row, "reason": f"damaged folder: {why(e)}", "failure": None, "what_to_do": None})
 
 
 def _add_best(con: Connection, rows: list[Row]) -> None:

@@ -6,7 +6,8 @@ the lines; one that is no JSON (torn by a kill) is skipped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,8 @@ from trugrade_core.workspace import Workspace
 
 CHUNK_BYTES = 64_000_000
 PIECE_BYTES = 8_000_000
+TAIL_BYTES = 4096
+"""Of what was read of a journal, the end that it is known again by."""
 
 # Raw lines, and the fields that the tables need. `t` outside 1970 to 2200 is no time.
 EVENTS = """
@@ -92,7 +95,7 @@ class Journal:
 
 @dataclass
 class Journals:
-    """What is new in the workspace's journals, and those that are gone or were replaced by shorter ones."""
+    """What is new in the workspace's journals, and those that are gone or were replaced by others."""
 
     grown: list[Journal] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
@@ -101,25 +104,33 @@ class Journals:
         return bool(self.grown or self.gone)
 
 
-def look(ws: Workspace, known: dict[str, int]) -> Journals:
-    """Compare the journals on disk with `known` {path: bytes folded}."""
+def look(ws: Workspace, known: Mapping[str, tuple[int, str]]) -> Journals:
+    """Compare the journals on disk with `known` {path: (bytes folded, digest of the last of them)}."""
     found = Journals()
     there: set[str] = set()
     for file in _files(ws):
+        path = file.relative_to(ws.root).as_posix()
+        start, tail = known.get(path, (0, ""))
         try:
             size = file.stat().st_size
+            other = start > 0 and (size < start or _tail(file, start) != tail)
         except OSError:
             continue
-        path = file.relative_to(ws.root).as_posix()
         there.add(path)
-        start = known.get(path, 0)
-        if size < start:  # another journal in its place
+        if other:  # another journal in its place
             found.gone.append(path)
             start = 0
         if size > start:
             found.grown.append(Journal(path, file, start, size))
     found.gone += sorted(known.keys() - there)
     return found
+
+
+def _tail(file: Path, end: int) -> str:
+    """Digest of the last TAIL_BYTES before byte `end`."""
+    with file.open("rb") as f:
+        f.seek(max(0, end - TAIL_BYTES))
+        return hashlib.sha256(f.read(min(end, TAIL_BYTES))).hexdigest()
 
 
 def _files(ws: Workspace) -> Iterator[Path]:
@@ -181,9 +192,11 @@ def _fold(con: Any, journals: list[Journal], tail: Path, insert: Callable[[Any, 
     finally:
         out.close()
         tail.unlink(missing_ok=True)
-    for path, offset in folded.items():
-        con.execute("DELETE FROM catalog_journals WHERE path = ?", [path])
-        con.execute("INSERT INTO catalog_journals VALUES (?, ?)", [path, offset])
+    for journal in journals:
+        if (offset := folded.get(journal.path)) is not None:
+            con.execute("DELETE FROM catalog_journals WHERE path = ?", [journal.path])
+            row = [journal.path, offset, _tail(journal.file, offset)]
+            con.execute("INSERT INTO catalog_journals VALUES (?, ?, ?)", row)
 
 
 def new_lines(journal: Journal) -> Iterator[bytes]:

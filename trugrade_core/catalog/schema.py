@@ -436,6 +436,7 @@ TABLES = (
         columns("""
             path VARCHAR journal in the workspace
             folded_bytes BIGINT bytes that have been read
+            tail_sha256 VARCHAR digest of the last of them: another journal of this name has another
         """),
     ),
     Table(

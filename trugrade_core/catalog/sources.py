@@ -7,24 +7,17 @@ again. Reading one raises Damaged when it cannot be understood; the fold then le
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trugrade_core.catalog.schema import TABLE
+from trugrade_core.catalog.values import Damaged, Row, read_mapping
 from trugrade_core.runs import list_ids
 from trugrade_core.workspace import Workspace
 
-Row = dict[str, Any]
 Rows = dict[str, list[Row]]
-
-
-class Damaged(Exception):
-    """A file that is not what its place says. The message is for the `problems` table."""
 
 
 @dataclass(frozen=True)
@@ -148,78 +141,6 @@ def quoted(text: str | Path) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
-# --- reading values ---------------------------------------------------------------------------------------------
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Raises Damaged for anything but a JSON object."""
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise Damaged(f"{path.name} is missing") from None
-    except (OSError, ValueError) as e:
-        raise Damaged(f"{path.name} is not readable JSON ({e})") from e
-    if not isinstance(found, dict):
-        raise Damaged(f"{path.name} holds {type(found).__name__}, not an object")
-    return found
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _time(value: Any) -> datetime:
-    """ISO text or seconds since 1970, as naive UTC."""
-    if isinstance(value, datetime):
-        found = value
-    elif isinstance(value, int | float):
-        found = datetime.fromtimestamp(value, UTC)
-    else:
-        found = datetime.fromisoformat(value)
-    return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
-
-
-def _json(value: Any) -> str:
-    return json.dumps(_finite(value), ensure_ascii=False, default=str)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: it becomes null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def _bool(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{value!r} is not true or false")
-    return value
-
-
-CONVERT: dict[str, Callable[[Any], Any]] = {
-    "VARCHAR": _text,
-    "BIGINT": int,
-    "DOUBLE": float,
-    "BOOLEAN": _bool,
-    "TIMESTAMP": _time,
-    "JSON": _json,
-}
-
-
-def as_row(table: str, values: Row) -> Row:
-    """`values` in the types of the table's columns. Raises Damaged naming the column that does not fit."""
-    row: Row = {}
-    for column in TABLE[table].columns:
-        value = values.get(column.name)
-        try:
-            row[column.name] = None if value is None else CONVERT[column.type](value)
-        except (ValueError, TypeError, OverflowError) as e:
-            raise Damaged(f"'{column.name}' does not fit ({e})") from e
-    return row
-
-
 # --- reading files ----------------------------------------------------------------------------------------------
 
 
@@ -298,6 +219,8 @@ def run_facts(folder: Path) -> Row:
 def _put(mapping: dict[str, Any], path: list[str], value: Any) -> None:
     for part in path[:-1]:
         mapping = mapping.setdefault(part, {})
+        if not isinstance(mapping, dict):
+            raise Damaged(f"plan.json: '{part}' is a value and holds '{path[-1]}' as well")
     mapping[path[-1]] = value
 
 

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from trugrade_core.errors import TruGradeError, UsageError
+from trugrade_core.monitor.experiments import who as who
 from trugrade_core.runs import RunFolder
 from trugrade_core.workspace import Workspace
 
 as_json = False
 """Whether `--json` was given: one document on stdout, all else on stderr."""
 _workspace: str | None = None
+UNFOLDED = 1_000_000
+"""Columns of characters that no table fills: rich makes a table as wide as its content needs."""
 
 
 def take_globals(argv: Sequence[str]) -> list[str]:
@@ -43,13 +46,6 @@ def workspace() -> Workspace:
     return Workspace.open(_workspace)
 
 
-def who() -> str:
-    """Who is at the terminal, as logs and runs keep it."""
-    import getpass
-
-    return getpass.getuser()
-
-
 def say(data: Any, human: Callable[[], None]) -> None:
     """The command's result: `data` as JSON, or `human` printing it."""
     if as_json:
@@ -64,19 +60,20 @@ def line(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-    """Rows for people. The first column is never broken; into a file or pipe nothing is."""
+    """Rows for people. The first column is never folded; into a file or pipe none is, however wide the rows are."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    out = Console() if sys.stdout.isatty() else Console(width=400)
+    out = Console() if sys.stdout.isatty() else Console(width=UNFOLDED)
     drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for i, name in enumerate(columns):
-        drawn.add_column(name, no_wrap=i == 0, overflow="fold")
+        drawn.add_column(Text(name), no_wrap=i == 0, overflow="fold")
     for row in rows:
-        drawn.add_row(*("" if cell is None else str(cell) for cell in row))
+        drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))  # text, never markup
     if title:
-        out.print(title, style="bold", highlight=False)
+        out.print(Text(title, style="bold"))
     out.print(drawn)
 
 
@@ -111,10 +108,11 @@ def follow_job(folder: RunFolder) -> dict[str, Any]:
     import typer
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     from trugrade_core.jobs import follow
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("starting", total=None)
@@ -124,11 +122,11 @@ def follow_job(folder: RunFolder) -> dict[str, Any]:
                     bar.update(task, description=event["text"], completed=event["done"], total=event["total"])
                     if not bar.console.is_terminal and event["text"] != said:  # into a file: a line for each stage
                         said = event["text"]
-                        bar.console.print(f"{said} ({event['done']} of {event['total']})", highlight=False)
+                        bar.console.print(Text(f"{said} ({event['done']} of {event['total']})"))
                 elif event["kind"] == "state" and event["state"] == "queued" and event.get("reason"):
                     bar.update(task, description=event["reason"])
                 elif event["kind"] == "note":
-                    bar.console.print(event["text"])
+                    bar.console.print(Text(event["text"]))
     except KeyboardInterrupt:
         line(f"Left running. Watch it: trugrade run watch {folder.id}   End it: trugrade run stop {folder.id}")
         raise typer.Exit(1) from None

@@ -143,6 +143,8 @@ def gauge(
         table(["class", "sides", "missed", "median mm", "p95 mm", "median px", "p95 px"],
               [(label, c["sides"], c["missed"], number(c["median_mm"]), number(c["p95_mm"]), number(c["median_px"]),
                 number(c["p95_px"])) for label, c in found["classes"].items()])  # fmt: skip
+        if found["left_out"]:
+            line(f"Left out, since the model does not find it: {', '.join(found['left_out'])}")
 
     say(found, human)
 

@@ -3,12 +3,14 @@ the file names."""
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from trugrade_core.data.formats.base import HIGHEST_DPI, LOWEST_DPI
 from trugrade_core.data.formats.table import parse
 from trugrade_core.data.source import FileIndex, Skip, shown
 from trugrade_core.errors import DatasetError, UsageError, nearest
@@ -49,6 +51,9 @@ def from_table(path: Path, images: list[str]) -> tuple[dict[str, Facts], list[Sk
         raise DatasetError(
             f"cannot be read ({e.strerror})", where=str(path), what_to_do="Check the path after --cards."
         ) from e
+    except csv.Error as e:
+        raise DatasetError(f"is no table ({e})", where=str(path), code="dataset.cards",
+                           what_to_do="Check that every quote in it is closed.") from e  # fmt: skip
     if "file" not in columns or not set(columns) & set(COLUMNS):
         raise DatasetError(
             f"has the columns {', '.join(columns) or 'none'}; needs file and any of {', '.join(COLUMNS)}",
@@ -84,7 +89,7 @@ def _facts(line: dict[str, str]) -> tuple[Facts, list[str]]:
             dpi = float(line["dpi"])
         except ValueError:
             dpi = math.nan
-        if 1 < dpi < 100_000:
+        if LOWEST_DPI <= dpi < HIGHEST_DPI:
             facts["dpi"] = dpi
         else:
             wrong.append(f"dpi '{line['dpi']}' is no number of dots per inch")

@@ -221,13 +221,16 @@ def _undecodable(kind: Kind, error: Exception, name: str) -> ImageError:
 
 
 def decode(path: Path) -> Image:
-    """The picture at `path`: (H, W, 3) RGB, 8 bit, after EXIF rotation. 16 bit is scaled by 255 / 65535; what is
-    transparent lies on black. Raises ImageError."""
+    """The picture at `path`: (H, W, 3) RGB, 8 bit, after EXIF rotation. 16 bit is scaled by 255 / 65535 and rounded;
+    what is transparent lies on black. Raises ImageError."""
+    return decode_bytes(_bytes_of(path), name=str(path))
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as e:
         raise ImageError(f"cannot be read ({e.strerror})", where=str(path), code="image.missing") from e
-    return decode_bytes(data, name=str(path))
 
 
 def decode_bytes(data: bytes, *, name: str) -> Image:
@@ -238,7 +241,8 @@ def decode_bytes(data: bytes, *, name: str) -> Image:
             pixels = _decode_jpeg(data, cv2.IMREAD_COLOR_RGB)
         else:
             opened.load()
-            pixels = _to_rgb(opened)
+            deep = _deep_colour(data, opened) if _bits(kind, opened, data) == 16 else None
+            pixels = _to_rgb(opened) if deep is None else deep
     except Exception as e:  # as in _open
         raise _undecodable(kind, e, name) from e
     turn = 1 if kind is TIFF else _orientation(kind, opened)
@@ -256,13 +260,33 @@ def _to_rgb(opened: Pillow.Image) -> Image:
     if opened.mode in ("I", "F"):
         raise ValueError(f"samples of mode {opened.mode} (32 bit) have no agreed white")
     if opened.mode.startswith("I;16"):
-        grey = ((np.asarray(opened).astype(np.uint32) + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return np.repeat(_to_8_bit(np.asarray(opened))[..., None], 3, axis=2)
     if "A" in opened.getbands() or "a" in opened.getbands() or "transparency" in opened.info:
         rgba = opened.convert("RGBA")
         ground = Pillow.new("RGBA", rgba.size, (0, 0, 0, 255))
         return np.asarray(Pillow.alpha_composite(ground, rgba).convert("RGB"))
     return np.asarray(opened.convert("RGB"))
+
+
+def _to_8_bit(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _deep_colour(data: bytes, opened: Pillow.Image) -> Image | None:
+    """RGB of a 16 bit colour picture by all its bits. Pillow keeps the high bytes alone; they are also the check that
+    OpenCV reads the same picture: where it does not, or the picture has no 16 bit colour, None."""
+    if opened.mode not in ("RGB", "RGBA") or "transparency" in opened.info:
+        return None
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    high = np.asarray(opened)
+    if found is None or found.dtype != np.uint16 or found.shape != high.shape:
+        return None
+    rgb = cast(NDArray[np.uint16], found[..., 2::-1])
+    if not (rgb >> 8 == high[..., :3]).all():
+        return None
+    if found.shape[2] == 4:
+        rgb = (rgb * (found[..., 3:] / 65535)).round().astype(np.uint16)
+    return _to_8_bit(rgb)
 
 
 def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -300,7 +324,7 @@ def thumbnail(ws: Workspace, sha256: str, size: int = 256) -> Path:
 
 def _decode_small(path: Path, size: int) -> Image:
     """As `decode`, but a large JPEG comes at a half, a quarter or an eighth, never below `size`."""
-    data = path.read_bytes()
+    data = _bytes_of(path)
     kind, opened = _open(data, str(path))
     factor = max(opened.size) // max(1, size)
     reduced = {
@@ -308,13 +332,16 @@ def _decode_small(path: Path, size: int) -> Image:
     }.get(next((n for n in (8, 4, 2) if factor >= n), 1))  # fmt: skip
     if kind is not JPEG or opened.mode not in ("L", "RGB") or reduced is None:
         return decode(path)
-    found = cv2.cvtColor(_decode_jpeg(data, reduced), cv2.COLOR_BGR2RGB)
+    try:
+        found = cv2.cvtColor(_decode_jpeg(data, reduced), cv2.COLOR_BGR2RGB)
+    except Exception as e:  # as in _open
+        raise _undecodable(kind, e, str(path)) from e
     return np.ascontiguousarray(upright(cast(Image, found), _orientation(kind, opened)))
 
 
 def rendition(path: Path) -> tuple[bytes, str] | None:
     """(bytes, media type) that a browser shows upright, or None when it does that with the original itself."""
-    data = path.read_bytes()
+    data = _bytes_of(path)
     ref = probe(data, name=str(path))
     turned_by_browsers = ref.orientation == 1 or ref.suffix == ".jpg"
     if ref.suffix in (".jpg", ".png", ".webp") and ref.bits == 8 and ref.mode != "CMYK" and turned_by_browsers:

@@ -6,6 +6,7 @@ so that importing twice adds nothing and a label that a person changed or delete
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -24,13 +25,12 @@ from trugrade_core.data import facts, images
 from trugrade_core.data.classes import ClassNames
 from trugrade_core.data.formats import choose
 from trugrade_core.data.formats.base import ImportOptions, Item, Labels, Reading, Request
+from trugrade_core.data.journal import SampleIndex, complete_lines, damaged_line
 from trugrade_core.data.requests import make_request
 from trugrade_core.data.source import Skip, shown
 from trugrade_core.data.store import (
     Dataset,
-    SampleIndex,
     annotation_id,
-    complete_lines,
     list_datasets,
     put_entry,
     sample_id,
@@ -326,11 +326,12 @@ class _LoggedIds:
 
     def refresh(self) -> None:
         for offset, line in complete_lines(self.path, self.end):
+            with contextlib.suppress(ValueError):  # torn
+                try:
+                    self.ids.add(json.loads(line)["annotation"])
+                except (KeyError, TypeError) as e:
+                    raise damaged_line(self.path, line, e) from e
             self.end = offset + len(line)
-            try:
-                self.ids.add(json.loads(line)["annotation"])
-            except ValueError:
-                continue  # a line torn by a kill stands alone
 
 
 def _ahead(items: Iterable[Item], work: Callable[[Item], _Picture]) -> Iterator[_Picture]:

@@ -64,6 +64,41 @@ def fill(points: ArrayLike, width: int, height: int) -> Bool:
     return np.logical_xor.accumulate(crossed[:, :width], axis=1)
 
 
+def mask_outlines(mask: Bool) -> list[NDArray[np.float64]]:
+    """The closed outlines (N, 2), lab frame, of a (H, W) mask, along the edges of its pixels, at half-integers.
+
+    One for each part (pixels that touch at a corner are one part) and one for each hole. By the even-odd rule
+    (`fill`) they give back exactly the mask, and an outer one alone its part with the holes filled.
+    """
+    padded = np.pad(np.asarray(mask, bool), 1)
+    nw, ne, sw, se = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
+    touch = (nw == se) & (ne == sw) & (nw != ne)  # two pixels meet at a corner: two outlines' corners in one place
+    y, x = np.nonzero((nw ^ ne ^ sw ^ se) | touch)
+    twice = touch[y, x]
+    falling = np.repeat(twice & nw[y, x], 1 + twice)
+    y, x = np.repeat(y, 1 + twice), np.repeat(x, 1 + twice)
+    # Along a row, corners pair up into horizontal edges; along a column, into vertical ones. Where two parts meet
+    # like a falling diagonal, the left edge goes on downwards and the right one upwards.
+    corner = np.arange(len(x))
+    second = np.concatenate([[False], (x[1:] == x[:-1]) & (y[1:] == y[:-1])]) if len(x) else np.zeros(0, bool)
+    order = np.lexsort((second ^ falling, y, x))
+    vertical = np.empty_like(corner)
+    vertical[order] = order[corner ^ 1]
+    points: NDArray[np.float64] = np.stack([x, y], axis=1).astype(np.float64) - 0.5
+    leads_to = vertical.tolist()
+    found: list[NDArray[np.float64]] = []
+    seen = bytearray(len(x))
+    for start in range(0, len(x), 2):
+        path, at = list[int](), start
+        while not seen[at]:
+            seen[at] = seen[at ^ 1] = True
+            path += [at, at ^ 1]
+            at = leads_to[at ^ 1]
+        if path:
+            found.append(points[path])
+    return found
+
+
 def from_polygon(points: ArrayLike, width: int, height: int) -> Mask:
     """The filled polygon (N, 2), lab frame, as a mask over the whole image."""
     return encode(fill(points, width, height))

@@ -160,8 +160,11 @@ def suffix(file: str) -> str:
 
 
 def shown(file: str) -> str:
-    """The path as text that can be stored: bytes that are no UTF-8 are replaced."""
-    return file.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """The path (or name) as text that can be stored: bytes that are no UTF-8, and halves of letters, are replaced."""
+    try:
+        return file.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return file.encode("utf-8", "replace").decode()
 
 
 def key(file: str) -> str:

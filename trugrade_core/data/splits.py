@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from trugrade_core.schema import SPLITS, Annotation, Sample, Score, Tags
 
 Ratios = tuple[float, float, float]
-
-
-def split_samples(
-    samples: Sequence[Sample],
-    annotations: Mapping[str, Sequence[Annotation]],
-    ratios: Ratios,
-    seed: int,
-    *,
-    kept: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """{card: split} for every card of `samples`, in sorted order of cards; cards in `kept` stay where they are.
-
-    The order of samples does not matter; the same arguments always give the same split.
-    """
-    cards: dict[str, set[str]] = defaultdict(set)
-    for sample in samples:
-        cards[sample.card] |= traits(sample, annotations.get(sample.id, ()))
-    return assign(cards, ratios, seed, kept or {})
 
 
 def traits(sample: Sample, annotations: Iterable[Annotation]) -> set[str]:

@@ -14,27 +14,34 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from pydantic import ValidationError
 from ulid import ULID
 
+from trugrade_core.data.journal import (
+    SampleIndex,
+    append_to,
+    batched,
+    complete_lines,
+    damaged_line,
+    is_torn,
+    parsed,
+)  # fmt: skip
 from trugrade_core.errors import DatasetError, WorkspaceError, nearest
 from trugrade_core.schema import Annotation, ClassDef, ImageRef, LogEntry, Sample, Value, VersionManifest, digest
 from trugrade_core.workspace import (
     Workspace,
-    append_lines,
     check_name,
     locked,
     now,
     read_json,
-    sync_folder,
     write_json,
 )  # fmt: skip
 
 BATCH = 1000
-T = TypeVar("T")
 
 
 def sample_id(images: dict[str, ImageRef]) -> str:
@@ -136,8 +143,13 @@ class Dataset:
             found = read_json(self._facts_path)
         except FileNotFoundError as e:
             raise self._gone() from e
-        assert isinstance(found, dict)  # noqa: S101
+        if not isinstance(found, dict) or not isinstance(found.get("classes"), list):
+            raise self._damaged("it has no list of classes")
         return found
+
+    def _damaged(self, wrong: object) -> DatasetError:
+        return DatasetError(f"is not what the lab writes ({wrong})", where=str(self._facts_path),
+                            code="dataset.damaged", what_to_do="Restore the file from a copy.")  # fmt: skip
 
     def note_facts(self, **changes: Any) -> None:
         """Write fields of dataset.json. The caller holds the lock."""
@@ -146,7 +158,10 @@ class Dataset:
     @property
     def classes(self) -> tuple[ClassDef, ...]:
         """In id order: the first has id 1."""
-        return tuple(ClassDef.model_validate(c) for c in self.facts()["classes"])
+        try:
+            return tuple(ClassDef.model_validate(c) for c in self.facts()["classes"])
+        except ValidationError as e:
+            raise self._damaged(f"a class: {e.errors()[0]['msg']}") from e
 
     def add_classes(self, classes: Iterable[ClassDef]) -> tuple[ClassDef, ...]:
         """Append those whose names are new; what is there keeps its place. All classes are returned."""
@@ -187,7 +202,7 @@ class Dataset:
 
     def append_samples(self, samples: Sequence[Sample]) -> None:
         """As `put_samples` in one batch, by a caller who holds the lock."""
-        _append(self.samples_path, [sample.model_dump_json().encode() for sample in samples])
+        append_to(self.samples_path, [sample.model_dump_json().encode() for sample in samples])
 
     def image_path(self, sample: Sample, role: str = "main") -> Path:
         """Where the bytes of the sample's image lie. Raises DatasetError for a role it has not."""
@@ -205,10 +220,10 @@ class Dataset:
         return self.path / "annotations.jsonl"
 
     def log(self) -> Iterator[LogEntry]:
-        """Every entry ever written, oldest first."""
+        """Every entry ever written, oldest first. Raises DatasetError for a damaged line, as all that reads it does."""
         for _, line in complete_lines(self.log_path, 0):
-            with contextlib.suppress(ValueError):  # a line torn by a kill stands alone
-                yield LogEntry.model_validate_json(line)
+            if not is_torn(line):
+                yield parsed(LogEntry, self.log_path, line)
 
     def append(self, entries: Iterable[LogEntry]) -> None:
         """Add to the log, one fsync a batch."""
@@ -218,17 +233,17 @@ class Dataset:
 
     def append_entries(self, entries: Sequence[LogEntry]) -> None:
         """As `append` in one batch, by a caller who holds the lock."""
-        _append(self.log_path, [entry.model_dump_json().encode() for entry in entries])
+        append_to(self.log_path, [entry.model_dump_json().encode() for entry in entries])
 
     def annotations(self) -> dict[str, list[Annotation]]:
         """What is currently said of each sample in layer main, by sample id. All in memory: see `current`.
 
         Of an annotation in conflict the newest put counts until a person settles it (`conflicts`).
         """
-        return {sample: [as_annotation(line) for line in lines] for sample, lines in self.current().items()}
+        return {sample: [self.annotation(line) for line in lines] for sample, lines in self.current().items()}
 
     def current(self) -> dict[str, list[bytes]]:
-        """As `annotations`, as log lines for `as_annotation`: a fifth of the memory."""
+        """As `annotations`, as log lines for `annotation`: a fifth of the memory."""
         found: dict[str, list[bytes]] = {}
         for heads in self._heads("main").values():
             puts = [line for line in heads if json.loads(line)["op"] == "put"]
@@ -236,12 +251,22 @@ class Dataset:
                 found.setdefault(json.loads(puts[-1])["sample"], []).append(puts[-1])
         return found
 
+    def annotation(self, line: bytes) -> Annotation:
+        """What a `put` line of the log says. Raises DatasetError when it is damaged."""
+        entry = parsed(LogEntry, self.log_path, line)
+        if entry.value is None:
+            raise damaged_line(self.log_path, line, "a put without a value")
+        return Annotation(
+            id=entry.annotation, sample=entry.sample, layer=entry.layer,
+            label=entry.label, value=entry.value, attributes=entry.attributes,
+        )  # fmt: skip
+
     def conflicts(self) -> list[Conflict]:
         """Annotations of any layer with unreplaced entries that say different things."""
         found = []
         for annotation, lines in self._heads(None).items():
             if len(lines) > 1:
-                heads = tuple(LogEntry.model_validate_json(line) for line in lines)
+                heads = tuple(parsed(LogEntry, self.log_path, line) for line in lines)
                 if len({_said(entry) for entry in heads}) > 1:
                     found.append(Conflict(annotation, heads[0].sample, heads))
         return found
@@ -254,15 +279,21 @@ class Dataset:
             try:
                 entry = json.loads(line)
             except ValueError:
-                continue  # a line torn by a kill stands alone
-            if layer is not None and entry["layer"] != layer:
-                continue
-            own = heads.setdefault(entry["annotation"], {})
-            if entry["replaces"] and own.pop(entry["replaces"], None) is None:
-                replaced.add(entry["replaces"])
-            if entry["entry"] not in replaced:
-                own[entry["entry"]] = line
-        return {annotation: list(own.values()) for annotation, own in heads.items()}
+                continue  # torn
+            try:
+                annotation, number, of, replaces = (entry[k] for k in ("annotation", "entry", "layer", "replaces"))
+                if entry["op"] not in ("put", "delete") or not isinstance(entry["sample"], str):
+                    raise ValueError(f"op {entry['op']!r} for sample {entry['sample']!r}")
+                if layer is not None and of != layer:
+                    continue
+                own = heads.setdefault(annotation, {})
+                if replaces and own.pop(replaces, None) is None:
+                    replaced.add(replaces)
+                if number not in replaced:
+                    own[number] = line
+            except (KeyError, TypeError, ValueError) as e:
+                raise damaged_line(self.log_path, line, e) from e
+        return {annotation: list(lines.values()) for annotation, lines in heads.items()}
 
     # --- versions ----------------------------------------------------------------------------------------------
 
@@ -301,83 +332,5 @@ class Dataset:
         return [self.manifest(name) for name in self.version_names()]
 
 
-def as_annotation(line: bytes) -> Annotation:
-    """What a `put` line of the log says."""
-    entry = LogEntry.model_validate_json(line)
-    assert entry.value is not None  # noqa: S101
-    return Annotation(
-        id=entry.annotation, sample=entry.sample, layer=entry.layer,
-        label=entry.label, value=entry.value, attributes=entry.attributes,
-    )  # fmt: skip
-
-
 def _said(entry: LogEntry) -> str:
     return entry.model_dump_json(include={"op", "label", "value", "attributes"})
-
-
-# --- journals ---------------------------------------------------------------------------------------------------
-
-
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    batch: list[T] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def complete_lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:
-    """(offset, line) for every complete line from byte `start` on."""
-    try:
-        with path.open("rb") as f:
-            f.seek(start)
-            for line in f:
-                if not line.endswith(b"\n"):
-                    return
-                yield start, line
-                start += len(line)
-    except FileNotFoundError:
-        return
-
-
-def _append(path: Path, lines: list[bytes]) -> None:
-    is_new = not path.exists()
-    append_lines(path, lines, sync=True)
-    if is_new and lines:
-        sync_folder(path.parent)
-
-
-@dataclass
-class SampleIndex:
-    """Where the last line of each sample lies in samples.jsonl."""
-
-    path: Path
-    offsets: dict[str, int] = field(default_factory=dict)
-    end: int = 0
-
-    def refresh(self) -> None:
-        """Take in what was appended since."""
-        for offset, line in complete_lines(self.path, self.end):
-            self.end = offset + len(line)
-            with contextlib.suppress(ValueError):  # a line torn by a kill stands alone
-                self.offsets[json.loads(line)["id"]] = offset
-
-    def read(self, sample: str) -> Sample:
-        """The sample of that id. Raises KeyError."""
-        return next(self.read_all([sample]))
-
-    def read_all(self, samples: Iterable[str]) -> Iterator[Sample]:
-        """The samples of those ids, in their order, one at a time in memory. Raises KeyError."""
-        f = None
-        try:
-            for sample in samples:
-                offset = self.offsets[sample]
-                f = f or self.path.open("rb")
-                f.seek(offset)
-                yield Sample.model_validate_json(f.readline())
-        finally:
-            if f is not None:
-                f.close()

@@ -26,8 +26,9 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from trugrade_core.data.journal import batched
 from trugrade_core.data.splits import Ratios, assign, traits
-from trugrade_core.data.store import Dataset, as_annotation, batched
+from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError, UsageError, nearest
 from trugrade_core.schema import SPLITS, Annotation, ClassDef, Sample, VersionManifest, canonical_json
 from trugrade_core.workspace import Workspace, now, sync_folder, write_json
@@ -126,7 +127,7 @@ def _assign(ds: Dataset, ratios: Ratios, seed: int, *, keep: bool, strict: bool 
     index, lines = ds.index(), ds.current()
     cards: dict[str, set[str]] = defaultdict(set)
     for sample in index.read_all(index.offsets):
-        cards[sample.card] |= traits(sample, map(as_annotation, lines.get(sample.id, ())))
+        cards[sample.card] |= traits(sample, map(ds.annotation, lines.get(sample.id, ())))
     if not cards:
         raise _empty(ds)
     if strict and len(cards) == 1 and sum(ratio > 0 for ratio in ratios) > 1:
@@ -170,7 +171,8 @@ def snapshot(ds: Dataset) -> VersionManifest:
     Cards without a split get one first (existing ones are kept). Raises DatasetError when there are no samples.
     """
     kept = _kept_cards(ds)
-    if any(sample.split is None or sample.split != kept[sample.card] for sample in ds.iter_samples()):
+    # A card that a running import has brought since is not among the kept ones yet: it makes them be read again.
+    if any(sample.split is None or sample.split != kept.get(sample.card) for sample in ds.iter_samples()):
         last = ds.facts().get("split") or {"ratios": DEFAULT_RATIOS, "seed": 0}
         _assign(ds, _check_ratios(last["ratios"]), int(last["seed"]), keep=True)
     elif not kept:
@@ -222,7 +224,7 @@ def _write(ds: Dataset, folder: Path) -> VersionManifest:
 
     def annotation_rows() -> Iterator[dict[str, Any]]:
         for id in ids:
-            for annotation in sorted(map(as_annotation, lines.get(id, ())), key=lambda a: a.id):
+            for annotation in sorted(map(ds.annotation, lines.get(id, ())), key=lambda a: a.id):
                 row = _annotation_row(annotation)
                 check.add("annotation", row)
                 yield row

@@ -92,9 +92,8 @@ def _dotted(image: Image, points: NDArray[np.float64], thick: int) -> None:
 
 
 def _contour(image: Image, mask: Mask, scale: float, colour: tuple[int, int, int], thick: int) -> None:
-    found, _ = cv2.findContours(rle.decode(mask).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    for points in found:
-        outline = (points[:, 0].astype(np.float64) + 0.5) * scale - 0.5
+    for points in rle.mask_outlines(rle.decode(mask)):
+        outline = (points + 0.5) * scale - 0.5
         cv2.polylines(image, [_fixed(outline)], True, colour, thick, cv2.LINE_AA, SUBPIXEL)
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trugrade_core.data.images import decode
-from trugrade_core.data.store import batched
+from trugrade_core.data.journal import batched
 from trugrade_core.data.versions import Version
 from trugrade_core.runs import Progress
 from trugrade_core.schema import Image, Instance, Mask, Prediction, Predictor, Sample, digest

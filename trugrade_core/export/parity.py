@@ -29,11 +29,14 @@ def compare(reference: Predictor, candidate: Predictor, samples: Samples) -> dic
     Returns `{"passed", "compared" (images), "objects", "threshold", "worst": {box_iou, box_px, score, mask_iou,
     side_error_px}, "limits", "differences": [text]}`; a worst value is None where there was nothing of its kind.
     Objects above the model's own threshold are compared; where it finds none at all, those above half its best score.
+    One that a rounding puts just below the threshold in one of the two still counts as that one's answer to the other.
     """
     images, names = [image for image, _, _ in samples], [sample.id for _, sample, _ in samples]
     threshold = _threshold(reference, images, names)
-    ours = reference.predict(images, names, threshold)
-    theirs = candidate.predict(images, names, threshold)
+    low = max(0.0, threshold - LIMITS["score"])
+    found = reference.predict(images, names, low), candidate.predict(images, names, low)
+    ours = [_shown(one, other, threshold) for one, other in zip(*found, strict=True)]
+    theirs = [_shown(other, one, threshold) for one, other in zip(*found, strict=True)]
     worst: dict[str, float | None] = dict.fromkeys(("box_iou", "box_px", "score", "mask_iou"))
     differences: list[str] = []
     objects = 0
@@ -43,7 +46,7 @@ def compare(reference: Predictor, candidate: Predictor, samples: Samples) -> dic
         for one, other in zip(ours, theirs, strict=True):
             objects += len(one.instances)
             differences += _differences(one, other, reference.classes, worst)
-    metric = _metric_difference(ours, theirs, reference.classes, samples, threshold)
+    metric = _metric_difference(ours, theirs, reference.classes, samples)
     if metric is not None and metric > LIMITS["side_error_px"]:
         differences.append(f"the median side error differs by {metric:.3f} px (limit {LIMITS['side_error_px']})")
     return {
@@ -85,6 +88,18 @@ def _threshold(reference: Predictor, images: Sequence[Any], names: Sequence[str]
     return reference.threshold if best >= reference.threshold else best / 2
 
 
+def _shown(one: Prediction, other: Prediction, threshold: float) -> Prediction:
+    """`one` with its objects from the threshold on, and those below it that `other` has from the threshold on."""
+    sure = [i for i in other.instances if i.score >= threshold]
+    kept = tuple(
+        i
+        for i in one.instances
+        if i.score >= threshold
+        or any(j.label == i.label and iou_matrix(i.box, j.box)[0, 0] >= LIMITS["box_iou"] for j in sure)
+    )
+    return one.model_copy(update={"instances": kept})
+
+
 def _differences(
     one: Prediction, other: Prediction, classes: Sequence[str], worst: dict[str, float | None]
 ) -> list[str]:
@@ -119,13 +134,13 @@ def _differences(
 
 
 def _metric_difference(
-    ours: list[Prediction], theirs: list[Prediction], classes: Sequence[str], samples: Samples, threshold: float
+    ours: list[Prediction], theirs: list[Prediction], classes: Sequence[str], samples: Samples
 ) -> float | None:
-    """The difference of the two median side errors in px; None without labels."""
+    """The difference of the two median side errors in px, over all objects given; None without labels."""
     medians = []
     for predictions in (ours, theirs):
         errors = [
-            np.abs(side_errors(_judged(p, sample.id, annotations, classes), threshold)).ravel()
+            np.abs(side_errors(_judged(p, sample.id, annotations, classes), 0.0)).ravel()
             for p, (_, sample, annotations) in zip(predictions, samples, strict=True)
         ]
         every = np.concatenate([*errors, np.zeros(0)])

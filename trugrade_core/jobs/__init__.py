@@ -7,6 +7,7 @@ that anyone else needs is in the job's folder.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -15,6 +16,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from trugrade_core.runs import RunFolder, Status
+
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""Environment of every process of a job. They work in the job's folder, which may come from anywhere: without this,
+`python -m` (ours, and those that libraries start) would import a module that lies there before the installed one."""
 
 
 def launch(folder: RunFolder) -> None:
@@ -27,6 +32,7 @@ def launch(folder: RunFolder) -> None:
             stderr=log,
             start_new_session=True,
             cwd=folder.path,
+            env={**os.environ, **SAFE_PATH},
         )
     # The supervisor outlives this process; while both live, its end must be collected or it stays a zombie.
     threading.Thread(target=process.wait, daemon=True, name=f"reap {folder.id}").start()

@@ -17,6 +17,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
+from trugrade_core.jobs import SAFE_PATH
 from trugrade_core.jobs.device import try_device
 from trugrade_core.runs import Command, RunFolder, State
 from trugrade_core.workspace import Workspace, locked
@@ -26,6 +27,9 @@ RESOURCES_S = 1.0
 PUBLISH_S = 10.0
 TERM_GRACE_S = 20.0
 """How long a child may take to end after it was asked to."""
+RANK_NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT",
+              "TORCHELASTIC_RUN_ID")  # fmt: skip
+"""How torchrun tells a process its place among several. A job has its own, or none, whatever shell it is started from."""
 
 
 class Supervisor:
@@ -83,13 +87,17 @@ class Supervisor:
     def _start_children(self) -> None:
         ranks = int(self.job.get("ranks", 1))
         port = str(_free_port()) if ranks > 1 else ""
+        inherited = {name: value for name, value in os.environ.items() if name not in RANK_NAMES}
         for rank in range(ranks):
-            env = {**os.environ, **self.job.get("environment", {})}
+            # Nothing else from the folder: one that was copied from elsewhere may say what it likes.
+            own = {
+                key: str(value) for key, value in self.job.get("environment", {}).items() if key == "OMP_NUM_THREADS"
+            }
+            env = inherited | own | SAFE_PATH
             if ranks > 1:
-                # The names torchrun uses, so that Fabric takes the ranks as given and starts none of its own.
-                env |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_PORT": port,
-                        "LOCAL_WORLD_SIZE": str(ranks), "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1",
-                        "TORCHELASTIC_RUN_ID": self.folder.id}  # fmt: skip
+                # As torchrun does, so that Fabric takes the ranks as given and starts none of its own.
+                place = (rank, rank, ranks, ranks, 0, "127.0.0.1", port, self.folder.id)
+                env |= {name: str(value) for name, value in zip(RANK_NAMES, place, strict=True)}
             command = [sys.executable, "-m", "trugrade_core.worker", "--child", str(self.folder.path)]
             self.children.append(subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL))
 
@@ -130,7 +138,7 @@ class Supervisor:
         if self.job["kind"] == "train" and len(ends) == 1:
             return kill_at
         self._signal(signal.SIGTERM)
-        return time.monotonic() + TERM_GRACE_S
+        return kill_at or time.monotonic() + TERM_GRACE_S  # asking again gives no more time
 
     def _signal(self, number: signal.Signals) -> None:
         for child in self.children:
@@ -141,15 +149,16 @@ class Supervisor:
 
     def _conclude(self) -> None:
         """Write the last state if the child has not, and carry a discard out."""
+        self.asked += self._read_control()  # what came while the child was ending
         codes = [child.returncode for child in self.children]
-        last = self.folder.last("state")
-        if last["state"] == ("running" if codes else "queued"):
+        last = self.folder.last("state").get("state")
+        if last == ("running" if codes else "queued"):
             if any(command in ("stop", "discard") for command in self.asked):
                 self._state("stopped", "stopped by a person" if codes else "stopped before it started")
             else:
                 self._state("crashed", *_cause(codes, self.folder))
         if "discard" in self.asked:
-            if last["state"] != "discarded":
+            if last != "discarded":
                 self._state("discarded", "discarded by a person")
             self.ws.to_trash(self.folder.path)
 

@@ -107,6 +107,8 @@ class MaskRCNN(Detector):
     ) -> None:
         super().__init__(backbone, image_size)
         self.rpn, self.roi_heads = rpn, roi_heads
+        self.box_strip: nn.Module = nn.Identity()
+        self.mask_strip: nn.Module = nn.Identity()
         self.refiner: SideRefiner | None = SideRefiner(backbone.fine_channels, classes, backbone.fine_stride)
         self.classes, self.sizes, self.focal = classes, sizes, focal
         self.proposals, self.detections = sizes.proposals, sizes.detections
@@ -177,7 +179,7 @@ class MaskRCNN(Detector):
     ) -> dict[str, Tensor]:
         pooled = self.roi_heads.box_roi_pool(self._named(levels), boxes, [(self.image_size,) * 2] * len(boxes))
         with self.amp():
-            logits, codes = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
+            logits, codes = self.roi_heads.box_predictor(self.roi_heads.box_head(self.box_strip(pooled)))
         logits, codes = logits.float(), codes.float()
         _, box = fastrcnn_loss(logits, codes, labels, wanted)
         return {"loss_classifier": self.class_loss(logits, torch.cat(labels)), "loss_box_reg": box}
@@ -205,11 +207,11 @@ class MaskRCNN(Detector):
         objects = [label > 0 for label in labels]
         boxes = [b[o] for b, o in zip(boxes, objects, strict=True)]
         if not sum(len(b) for b in boxes):
-            return p.nothing(self.roi_heads.mask_head, self.roi_heads.mask_predictor)
+            return p.nothing(self.mask_strip, self.roi_heads.mask_head, self.roi_heads.mask_predictor)
         matched = [m[o] for m, o in zip(matched, objects, strict=True)]
         pooled = self.roi_heads.mask_roi_pool(self._named(levels), boxes, [(self.image_size,) * 2] * len(boxes))
         with self.amp():
-            logits = self.roi_heads.mask_predictor(self.roi_heads.mask_head(pooled))
+            logits = self.roi_heads.mask_predictor(self.roi_heads.mask_head(self.mask_strip(pooled)))
         own = [label[o] for label, o in zip(labels, objects, strict=True)]
         loss: Tensor = maskrcnn_loss(logits.float(), boxes, [t["masks"] for t in targets], own, matched)
         return loss
@@ -234,7 +236,7 @@ class MaskRCNN(Detector):
         rois = p.box_rois(proposals)
         pooled = p.pool_static(levels[: self._pooled], rois, 7, self.sizes.strides[: self._pooled])
         with self.amp():
-            logits, codes = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
+            logits, codes = self.roi_heads.box_predictor(self.roi_heads.box_head(self.box_strip(pooled)))
         boxes = self.roi_heads.box_coder.decode_single(codes.float(), rois[:, 1:])
         boxes = boxes.view(b, r, -1, 4)[:, :, 1:].reshape(b, -1, 4).clamp(0, self.image_size)
         scores = logits.float().softmax(-1)[:, 1:].reshape(b, -1)
@@ -245,7 +247,7 @@ class MaskRCNN(Detector):
         """Boxes (B, K, 4) and their labels -> probabilities in each box (B, K, 28, 28)."""
         pooled = p.pool_static(levels[: self._pooled], p.box_rois(boxes), 14, self.sizes.strides[: self._pooled])
         with self.amp():
-            logits = self.roi_heads.mask_predictor(self.roi_heads.mask_head(pooled))
+            logits = self.roi_heads.mask_predictor(self.roi_heads.mask_head(self.mask_strip(pooled)))
         side = logits.shape[-1]
         which = labels.view(-1, 1, 1, 1).expand(-1, 1, side, side)
         found: Tensor = logits.float().gather(1, which).sigmoid().view(*labels.shape, side, side)
@@ -285,9 +287,7 @@ def build(spec: ModelSpec, config: RunConfig, weights: Path | None) -> MaskRCNN:
     if asked.custom_modifications.feature_pyramid == "enhanced":
         backbone.enhance(len(sizes.strides))
     if asked.custom_modifications.head_customization == "phoenix_specialized":
-        heads = model.roi_heads
-        heads.box_head = nn.Sequential(p.StripBlock(backbone.channels), heads.box_head)
-        heads.mask_head = nn.Sequential(p.StripBlock(backbone.channels), heads.mask_head)
+        model.box_strip, model.mask_strip = (p.StripBlock(backbone.channels) for _ in range(2))
     file.fill(model)
     model.notes = file.report()
     model.freeze(asked.custom_modifications.backbone_freezing)

@@ -6,6 +6,8 @@ the runs of the same experiment.
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import importlib.metadata
 import json
 import os
@@ -67,11 +69,11 @@ class ExperimentTracker:
     def records(self, experiment_id: str) -> list[dict[str, Any]]:
         """What was tracked under that id, oldest first."""
         path = self.ws.root / "experiments" / f"{check_name(experiment_id, 'experiment')}.jsonl"
-        return (
-            [json.loads(line) for line in path.read_bytes().splitlines() if line.endswith(b"}")]
-            if path.exists()
-            else []
-        )
+        found = []
+        for line in path.read_bytes().splitlines() if path.exists() else []:
+            with contextlib.suppress(ValueError):  # a line torn by a kill stands alone
+                found.append(json.loads(line))
+        return found
 
     def _checkpoints(self, results: Mapping[str, Any]) -> list[dict[str, Any]]:
         if "run" not in results:
@@ -87,7 +89,15 @@ def _manifest(path: Path) -> dict[str, Any]:
     return {"name": path.stem, "digest": found.get("digest"), "step": found.get("step"), "epoch": found.get("epoch")}
 
 
-# --- where it ran -----------------------------------------------------------------------------------------------
+# --- who, and where it ran --------------------------------------------------------------------------------------
+
+
+def who() -> str:
+    """Who is at this computer, as logs and runs keep it; '' where the system has no name for the user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no such user id, no environment
+        return ""
 
 
 def environment(root: Path) -> dict[str, Any]:
@@ -114,32 +124,33 @@ def _distributions() -> list[importlib.metadata.Distribution]:
 
 def git_commit(root: Path) -> str | None:
     """The commit checked out at `root`; None where there is none."""
-    return (_git(root, "rev-parse", "--verify", "HEAD") or "").strip() or None
+    return (_git(root, "rev-parse", "--verify", "HEAD") or b"").decode().strip() or None
 
 
-def uncommitted_diff(root: Path) -> str:
-    """The changes of `root` against its commit as a patch that `git apply` takes, new files included ('' for none).
+def uncommitted_diff(root: Path) -> bytes:
+    """The changes of `root` against its commit as a patch that `git apply` takes, new files included (b'' for none).
 
-    New files above 1 MB are named in a comment line instead of being copied.
+    Bytes, because text files keep their own encoding in it. New files above 1 MB are named in a comment line instead
+    of being copied.
     """
     if git_commit(root) is None:
-        return ""
-    parts = [_git(root, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-color") or ""]
-    for name in (_git(root, "ls-files", "--others", "--exclude-standard", "-z") or "").split("\0"):
+        return b""
+    parts = [_git(root, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-color") or b""]
+    for name in os.fsdecode(_git(root, "ls-files", "--others", "--exclude-standard", "-z") or b"").split("\0"):
         path = root / name
         if not name or not path.is_file() or path.is_symlink():
             continue
         if path.stat().st_size > UNTRACKED_LIMIT_BYTES:
-            parts.append(f"# not included: {name} ({path.stat().st_size} bytes, new)\n")
+            parts.append(os.fsencode(f"# not included: {name} ({path.stat().st_size} bytes, new)\n"))
         else:
             # exit code 1 only says that the files differ
             parts.append(
-                _git(root, "diff", "--no-index", "--binary", "--no-color", "--", os.devnull, name, ok=(0, 1)) or ""
+                _git(root, "diff", "--no-index", "--binary", "--no-color", "--", os.devnull, name, ok=(0, 1)) or b""
             )
-    return "".join(parts)
+    return b"".join(parts)
 
 
-def _git(root: Path, *words: str, ok: tuple[int, ...] = (0,)) -> str | None:
+def _git(root: Path, *words: str, ok: tuple[int, ...] = (0,)) -> bytes | None:
     """Standard output of a git command that takes no lock, or None when it failed or there is no git."""
     try:
         done = subprocess.run(
@@ -151,4 +162,4 @@ def _git(root: Path, *words: str, ok: tuple[int, ...] = (0,)) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.decode(errors="replace") if done.returncode in ok else None
+    return done.stdout if done.returncode in ok else None

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 from trugrade_core.monitor.pace import Eta, Pace
@@ -54,6 +55,18 @@ class Journal:
             self._add(event)
             self.offset = offset
         return self.offset > before
+
+    def copy(self) -> Journal:
+        """It as it is now: what `refresh()` reads later is not in the copy, which another thread may go through meanwhile."""
+        return replace(
+            self,
+            points={name: dict(points) for name, points in self.points.items()},
+            resources=list(self.resources),
+            validations=list(self.validations),
+            checkpoints=list(self.checkpoints),
+            notes=list(self.notes),
+            pace=copy.deepcopy(self.pace),
+        )
 
     def _add(self, event: dict[str, Any]) -> None:
         self.pace.add(event)
@@ -154,17 +167,5 @@ def curves(folder: RunFolder) -> dict[str, Curve]:
     return read(folder).curves()
 
 
-def loss_curves(folder: RunFolder) -> list[LossEntry]:
-    return read(folder).loss_curves()
-
-
 def eta(folder: RunFolder) -> Eta:
     return read(folder).eta()
-
-
-def throughput(folder: RunFolder) -> float | None:
-    return read(folder).throughput()
-
-
-def wait_share(folder: RunFolder) -> float | None:
-    return read(folder).wait_share()

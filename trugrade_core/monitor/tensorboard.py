@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from trugrade_core.config import load_mapping
+from trugrade_core.errors import WorkspaceError
 from trugrade_core.runs import RunFolder
 from trugrade_core.workspace import locked, read_json, write_json
 
@@ -67,8 +68,12 @@ def _state(out: Path) -> dict[str, Any]:
     start: dict[str, Any] = {"offset": 0, "size": 0, "losses": []}
     if not (out / STATE).exists() or not (out / EVENT_FILE).exists():
         return start
-    found: dict[str, Any] = read_json(out / STATE)
-    return found if (out / EVENT_FILE).stat().st_size >= found["size"] else start
+    try:
+        found: dict[str, Any] = read_json(out / STATE)
+        known = all(isinstance(found[key], type(value)) for key, value in start.items())
+    except (WorkspaceError, KeyError, TypeError):  # damaged
+        return start
+    return found if known and (out / EVENT_FILE).stat().st_size >= found["size"] else start
 
 
 def _head(folder: RunFolder) -> Iterator[Any]:

@@ -41,12 +41,12 @@ sys.exit(main.run_main())
 
 
 class TensorBoardServer:
-    """`port` 0 lets the system choose; `start()` returns the one in use."""
+    """`port` 0 lets the system choose, anew at each start; `start()` returns the one in use."""
 
     def __init__(self, ws: Workspace, *, path_prefix: str = "/lab/tb", port: int = 0) -> None:
         self.ws = ws
         self.path_prefix = path_prefix.rstrip("/")
-        self.port = port
+        self.port = self._asked_port = port
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
 
@@ -70,7 +70,7 @@ class TensorBoardServer:
         self._folder = Path(tempfile.mkdtemp(prefix="trugrade-tensorboard-"))
         (self._folder / "runs").mkdir()
         log = self._folder / "log.txt"
-        words = ["--logdir", str(self._folder / "runs"), "--host", "127.0.0.1", "--port", str(self.port)]
+        words = ["--logdir", str(self._folder / "runs"), "--host", "127.0.0.1", "--port", str(self._asked_port)]
         with log.open("wb") as f:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", BOOT, str(self._folder), *words, "--path_prefix", self.path_prefix],
@@ -95,7 +95,9 @@ class TensorBoardServer:
             if not self.alive:
                 taken = "already in use" in text
                 raise TruGradeError(
-                    f"port {self.port} is taken" if taken else f"TensorBoard ended at its start: {text.strip()[-500:]}",
+                    f"port {self._asked_port} is taken"
+                    if taken
+                    else f"TensorBoard ended at its start: {text.strip()[-500:]}",
                     where="TensorBoard",
                     code="tensorboard.port_taken" if taken else "tensorboard.failed",
                     what_to_do="Choose another port, or 0 for a free one." if taken else "Read the message above.",

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trugrade_core.data.images import probe
-from trugrade_core.data.store import Dataset, annotation_id, batched, list_datasets, put_entry, sample_id
+from trugrade_core.data.journal import batched
+from trugrade_core.data.store import Dataset, annotation_id, list_datasets, put_entry, sample_id
 from trugrade_core.errors import DatasetError, UsageError
 from trugrade_core.runs import Progress
 from trugrade_core.schema import Annotation, ClassDef, LogEntry, Polygon, Sample

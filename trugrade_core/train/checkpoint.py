@@ -7,16 +7,22 @@ comes, the pair on disk is a good one.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from trugrade_core.errors import TrainingError
 from trugrade_core.schema import Preprocess, Record
 from trugrade_core.workspace import file_sha256, read_json, sync_folder, write_json
 
 FORMAT = 1
+TRIES = 3
+"""A training may save between the reading of a manifest and of its file: then both are read again."""
 
 
 class Manifest(Record):
@@ -41,7 +47,6 @@ class Manifest(Record):
     step: int
     epoch: int
     metrics: dict[str, float]
-    from_box: bool
     random_init: bool
     previous: dict[str, Any] | None = None
 
@@ -61,7 +66,7 @@ def save(folder: Path, name: str, state: dict[str, Any], facts: dict[str, Any]) 
             torch.save(state, f)
             f.flush()
             os.fsync(f.fileno())
-        before = _manifest_of(path, manifest_path) if path.exists() else None
+        before = _manifest_before(path)
         manifest = Manifest(
             name=name,
             digest=file_sha256(temp),
@@ -88,25 +93,52 @@ def save(folder: Path, name: str, state: dict[str, Any], facts: dict[str, Any]) 
     return manifest
 
 
+def _manifest_before(path: Path) -> Manifest | None:
+    """Of the checkpoint that is about to be replaced, if it is a good one."""
+    if not path.exists():
+        return None
+    with path.open("rb") as f:
+        return _manifest_of(f, path)
+
+
 def open_manifest(path: Path) -> Manifest:
     """The manifest of the checkpoint file `path`, whose digest is checked. Raises TrainingError."""
-    if not path.is_file():
-        raise TrainingError(
-            "no such checkpoint", where=str(path), code="training.no_checkpoint", what_to_do="See: trugrade run list"
-        )
-    found = _manifest_of(path, path.with_suffix(".json"))
-    if found is None:
-        raise TrainingError(
-            "is not the file its manifest describes (the digest differs)",
-            where=str(path),
-            code="training.digest",
-            what_to_do="Copy both files of the checkpoint again, or train again; a changed checkpoint is never used.",
-        )
-    return found
+    f, manifest = _open(path)
+    f.close()
+    return manifest
 
 
-def _manifest_of(path: Path, manifest_path: Path) -> Manifest | None:
+def _open(path: Path) -> tuple[BufferedReader, Manifest]:
+    """The open file and its manifest: what is read from it later is what was checked, whoever replaces it meanwhile."""
+    for _ in range(TRIES):
+        try:
+            f = path.open("rb")
+        except (FileNotFoundError, IsADirectoryError) as e:
+            raise TrainingError(
+                "no such checkpoint",
+                where=str(path),
+                code="training.no_checkpoint",
+                what_to_do="See: trugrade run list",
+            ) from e
+        try:
+            found = _manifest_of(f, path)
+        except BaseException:
+            f.close()
+            raise
+        if found:
+            return f, found
+        f.close()
+    raise TrainingError(
+        "is not the file its manifest describes (the digest differs)",
+        where=str(path),
+        code="training.digest",
+        what_to_do="Copy both files of the checkpoint again, or train again; a changed checkpoint is never used.",
+    )
+
+
+def _manifest_of(f: BufferedReader, path: Path) -> Manifest | None:
     """The manifest, the one before it when a kill came between the two renames, or None when neither fits the file."""
+    manifest_path = path.with_suffix(".json")
     try:
         found = read_json(manifest_path)
     except FileNotFoundError as e:
@@ -123,10 +155,19 @@ def _manifest_of(path: Path, manifest_path: Path) -> Manifest | None:
             code="training.format",
             what_to_do="Open it with the version of TruGrade that wrote it.",
         )
-    digest = file_sha256(path)
+    digest = hashlib.file_digest(f, "sha256").hexdigest()
+    f.seek(0)
     for candidate in (found, found.get("previous")):
-        if candidate and candidate["digest"] == digest:
-            return Manifest.model_validate(candidate)
+        if isinstance(candidate, dict) and candidate.get("digest") == digest:
+            try:
+                return Manifest.model_validate(candidate)
+            except ValidationError as e:
+                raise TrainingError(
+                    f"is not a checkpoint's manifest: {e.errors()[0]['loc']}: {e.errors()[0]['msg']}",
+                    where=str(manifest_path),
+                    code="training.format",
+                    what_to_do="Copy both files of the checkpoint again.",
+                ) from e
     return None
 
 
@@ -136,16 +177,17 @@ def load(path: Path) -> tuple[dict[str, Any], Manifest]:
 
     import torch
 
-    manifest = open_manifest(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
-        raise TrainingError(
-            "holds more than tensors and plain values and was not opened: it may run code",
-            where=str(path),
-            code="training.pickle",
-            what_to_do="Use checkpoints that this lab wrote.",
-        ) from e
+    f, manifest = _open(path)
+    with f:
+        try:
+            state = torch.load(f, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
+            raise TrainingError(
+                "holds more than tensors and plain values and was not opened: it may run code",
+                where=str(path),
+                code="training.pickle",
+                what_to_do="Use checkpoints that this lab wrote.",
+            ) from e
     if not isinstance(state, dict) or "model" not in state:
         raise TrainingError("holds no model", where=str(path), code="training.no_model")
     return state, manifest

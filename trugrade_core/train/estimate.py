@@ -49,7 +49,7 @@ def _probe(plan: RunPlan, workspace: Path) -> Estimate:
     from trugrade_core.train.setup import prepare
 
     with tempfile.TemporaryDirectory() as folder:
-        # One device's share stands for all: they run side by side.
+        # One device's share stands for all: they run side by side. `probe.measure` reckons with their number.
         one = plan.model_copy(update={"devices": 1})
         prepare(one, version, RunFolder(Path(folder)), lambda kind, **fields: None)
         found: Estimate = read_json(Path(folder) / "estimate.json")

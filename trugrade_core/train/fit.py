@@ -76,7 +76,7 @@ def _part(run: Run) -> None:
 def _train(run: Run, control: Control) -> dict[str, Any]:
     process = run.plan.config.hyperparameters.training_process
     ends = time.monotonic() + process.time_limit * 60 if process.time_limit else float("inf")
-    while run.at.epoch < process.epochs:
+    while run.at.epoch < process.epochs and not _is_stale(run):
         run.emit("progress", done=run.at.step, total=run.steps, unit="steps",
                  text=f"epoch {run.at.epoch + 1} of {process.epochs}")  # fmt: skip
         for batches in _windows(run):
@@ -92,12 +92,16 @@ def _train(run: Run, control: Control) -> dict[str, Any]:
         if run.at.epoch % process.validation_frequency == 0 or run.at.epoch == process.epochs:
             _validate(run)
         _save_latest(run)
-        patience = process.early_stopping.patience
-        if patience and run.at.stale >= patience:
-            return _outcome(
-                run, "finished", f"stopped early: no better {run.task.main_metric} for {patience} validations"
-            )
+    if _is_stale(run):
+        why = f"stopped early: no better {run.task.main_metric} for {run.at.stale} validations"
+        return _outcome(run, "finished", why)
     return _outcome(run, "finished", f"all {process.epochs} epochs done")
+
+
+def _is_stale(run: Run) -> bool:
+    """Asked before each epoch, so that a run killed after its last one does not train on when resumed."""
+    patience = run.plan.config.hyperparameters.training_process.early_stopping.patience
+    return bool(patience) and run.at.stale >= patience
 
 
 # --- a step ------------------------------------------------------------------------------------------------------
@@ -269,7 +273,6 @@ def _save(run: Run, name: str, state: dict[str, Any]) -> None:
         "step": at.step,
         "epoch": at.epoch,
         "metrics": at.metrics,
-        "from_box": run.from_box,
         "random_init": plan.random_init,
     }
     found = checkpoint.save(run.folder.checkpoints, name, state, facts)
@@ -285,11 +288,12 @@ def _save(run: Run, name: str, state: dict[str, Any]) -> None:
 def _stop(run: Run, reason: str) -> dict[str, Any]:
     """Keep what there is; a run that never validated does so now, so that it has figures and a best checkpoint.
 
-    Early stopping does not count that validation: a resumed run would stop at another epoch than an uninterrupted one.
+    Neither early stopping nor the choice of the best counts that validation: a resumed run would end otherwise than an
+    uninterrupted one.
     """
     if run.at.best is None:
         _validate(run)
-        run.at.stale, run.at.reference = 0, None
+        run.at.best, run.at.stale, run.at.reference = None, 0, None
     _save_latest(run)
     return _outcome(run, "stopped", reason)
 

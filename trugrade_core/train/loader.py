@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -57,7 +58,7 @@ class ImageCache:
         try:
             found: Image = np.load(path, allow_pickle=False)
             return found
-        except (OSError, ValueError):  # not there yet, or torn by a full disk: made again
+        except (OSError, ValueError, EOFError):  # not there yet, or torn or emptied by a full disk: made again
             image = self._resize(item)
             self._keep(path, image)
             return image
@@ -74,12 +75,17 @@ class ImageCache:
         return self.preprocess.canvas(image)[: round(main.height * sy), : round(main.width * sx)]
 
     def _keep(self, path: Path, image: Image) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(path.parent).free < KEEP_FREE_BYTES:
-            return
+        """Write it down for the next time. The image is at hand: a disk that takes no more must not end the training."""
         temp = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp.npy")
-        np.save(temp, image)  # no fsync: a cache file that is lost is made again
-        temp.replace(path)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(path.parent).free < KEEP_FREE_BYTES:
+                return
+            try:
+                np.save(temp, image)  # no fsync: a cache file that is lost is made again
+                temp.replace(path)
+            finally:
+                temp.unlink(missing_ok=True)
 
 
 class CardImages(Dataset[Batch]):

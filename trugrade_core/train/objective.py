@@ -36,10 +36,13 @@ def total_loss(losses: Mapping[str, Tensor], model: Detector, config: LossConfig
 
 
 def class_weights(labels: Iterable[str], classes: Sequence[str]) -> Tensor:
-    """(C,): how rare each class is, N / (C x its count), so that the mean over objects is 1; absent classes get 1."""
+    """(C,): how rare each class is, so that the mean over objects is 1; absent classes get 1.
+
+    N objects / (classes present x the class's count).
+    """
     counts = Counter(labels)
-    total = sum(counts[name] for name in classes)
-    return torch.tensor([total / (len(classes) * counts[name]) if counts[name] else 1.0 for name in classes])
+    total, present = sum(counts[name] for name in classes), sum(counts[name] > 0 for name in classes)
+    return torch.tensor([total / (present * counts[name]) if counts[name] else 1.0 for name in classes])
 
 
 def make_optimizer(model: Detector, name: str, config: Optimization) -> torch.optim.Optimizer:

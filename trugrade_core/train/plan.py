@@ -3,8 +3,8 @@
 *used*     the value is taken as it stands, or `auto` was resolved;
 *adapted*  this machine lacks something (a GPU, bf16, a second device, a compiler): asked, used and why, and training
            goes on;
-*refused*  a contradiction, something the task, architecture or data does not have, or a missing file. Only a value
-           that a person wrote is refused; a default that does not fit is left out and says so.
+*refused*  a contradiction, something the task, architecture or data does not have, or a missing file. What nothing
+           reads is refused only where it asks for something; its default and 0 are left out and say so.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ STRATEGY = "hyperparameters.advanced_settings.multi_gpu_strategy"
 LOSS = "loss_config.primary_loss"
 FOCAL = ("loss_config.focal_loss_params.alpha", "loss_config.focal_loss_params.gamma")
 PROBED = "probed at start"
+DEFAULTS = {key: field.default for key, field in leaves()}
 
 
 class Entry(TypedDict):
@@ -90,12 +91,8 @@ class RunPlan(Record):
             raise ConfigError(f"the plan refuses {count}:", problems=problems, code="plan.refused")
 
 
-OFF = (0, "none", "standard")
-"""What a key says that asks for nothing: to have it written is no contradiction where there is nothing."""
-
-
 class _Answers:
-    """Collects one entry for each key; a refusal of a value nobody wrote becomes 'left out'."""
+    """Collects one entry for each key."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config, self.given = config, given_keys(config)
@@ -111,10 +108,14 @@ class _Answers:
         self._put(key, value, "adapted", reason)
 
     def refused(self, key: str, reason: str) -> None:
-        if key in self.given:
-            self._put(key, None, "refused", reason)
-        else:
+        self._put(key, None, "refused", reason)
+
+    def unread(self, key: str, reason: str) -> None:
+        """Nothing reads this key: a contradiction only if it asks for something, as neither its default nor 0 does."""
+        if self.asked(key) in (0, DEFAULTS[key]):
             self._put(key, None, "used", f"left out: {reason}")
+        else:
+            self.refused(key, reason)
 
     def _put(self, key: str, value: Any, status: Status, reason: str) -> None:
         if key not in self.entries:  # the first answer stands: what is refused for one reason is not used for another
@@ -139,8 +140,7 @@ def plan_run(
     task = _task(answers)
     row, variant = _architecture(answers, task)
     for key, reason in row.lacks.items() if row else ():
-        if answers.asked(key) not in OFF:
-            answers.refused(key, reason)
+        answers.unread(key, reason)
     weights, marked = _weights(answers, row, variant, weights_found, random_init)
     classes = _classes(answers, task, manifest)
     _dataset(answers, manifest)
@@ -243,11 +243,8 @@ def _classes(answers: _Answers, task: Task | None, manifest: VersionManifest | N
                         "name classes on import with --map theirs=ours")  # fmt: skip
         return ()
     unknown = [name for name in asked or () if name not in known]
-    if unknown or asked == ():
-        what = (
-            f"the dataset has no class '{unknown[0]}': {nearest(unknown[0], known)}" if unknown else "the list is empty"
-        )
-        answers.refused(key, what)
+    if unknown:
+        answers.refused(key, f"the dataset has no class '{unknown[0]}': {nearest(unknown[0], known)}")
         return ()
     chosen = tuple(name for name in known if not asked or name in asked)
     answers.used(key, chosen, "" if asked else "all of the version's classes of the task's kind")
@@ -331,7 +328,7 @@ def _losses(answers: _Answers, row: Architecture | None) -> None:
     answers.used(LOSS, loss, f"{row.id}'s own" if asked == "auto" else "")
     if loss != "focal_loss":
         for key in FOCAL:
-            answers.refused(key, f"only focal_loss reads it, and the loss is {loss}")
+            answers.unread(key, f"only focal_loss reads it, and the loss is {loss}")
 
 
 def _optimization(answers: _Answers, row: Architecture | None, manifest: VersionManifest | None, devices: int) -> None:
@@ -363,7 +360,7 @@ def _data(answers: _Answers, variant: Variant | None, machine: Machine, accelera
             "data.workers", workers, f"for {cores} cores; resized images are cached, so little is left to load"
         )
     if threads == "auto":
-        threads = max(1, cores - workers)
+        threads = min(256, max(1, cores - workers))  # as many as the key takes
         answers.used("machine.threads", threads, f"{cores} cores less {workers} loader processes")
     elif threads * devices > machine.cores:
         answers.used("machine.threads", threads, f"more than the {machine.cores} cores here: expect it to be slower")

@@ -18,7 +18,7 @@ from trugrade_core.errors import DatasetError, TrainingError
 from trugrade_core.models import ModelSpec, get_architecture
 from trugrade_core.models.base import Detector
 from trugrade_core.runs import RunFolder
-from trugrade_core.schema import Box, Preprocess, digest
+from trugrade_core.schema import Preprocess, digest
 from trugrade_core.tasks import Task, get_task
 from trugrade_core.train import checkpoint, probe
 from trugrade_core.train.loader import Batch, CardImages, EpochSampler, ImageCache, Item, make_loader
@@ -64,7 +64,6 @@ class Run:
     sampler: EpochSampler
     val_loader: DataLoader[Batch]
     val_data: CardImages
-    from_box: bool
     batch_size: int
     at: Position = field(default_factory=Position)
     save_every_s: float = SAVE_EVERY_S
@@ -126,7 +125,6 @@ def prepare(plan: RunPlan, version: Version, folder: RunFolder, emit: Emit) -> R
         sampler=sampler,
         val_loader=make_loader(val_data, EpochSampler(len(val_data), None), batch_size, min(workers, 2)),
         val_data=val_data,
-        from_box=any(isinstance(a.value, Box) for item in [*train_items, *val_items] for a in item.annotations),
         batch_size=batch_size,
     )
     if state:
@@ -140,6 +138,14 @@ def prepare(plan: RunPlan, version: Version, folder: RunFolder, emit: Emit) -> R
 
 def _fabric(plan: RunPlan) -> Fabric:
     """One device, or this rank's place among several. Inputs stay float32: the model itself knows what runs in bf16."""
+    if plan.accelerator == "cuda" and not torch.cuda.is_available():
+        built = f"built for CUDA {torch.version.cuda} and finds no GPU" if torch.version.cuda else "built without CUDA"
+        raise TrainingError(
+            f"the plan trains on a GPU, which the driver lists, but torch {torch.__version__} is {built}",
+            code="training.no_cuda",
+            what_to_do="Install a torch built for a CUDA that the driver supports (see requirements-torch.lock and "
+            "pytorch.org), or train on the CPU: --set machine.accelerator=cpu",
+        )
     if plan.devices == 1:
         return Fabric(accelerator=plan.accelerator, devices=1, precision="32-true")
     if "LOCAL_RANK" not in os.environ:
@@ -243,6 +249,8 @@ def conditions(plan: RunPlan, fabric: Fabric) -> dict[str, Any]:
 
 def _check_conditions(plan: RunPlan, folder: RunFolder, fabric: Fabric, then: dict[str, Any]) -> None:
     now = conditions(plan, fabric)
+    if fabric.device.type != "cpu":  # a GPU's sums do not depend on them
+        now["threads"] = then["threads"]
     changed = [f"{name}: {then[name]} then, {now[name]} now" for name in now if then[name] != now[name]]
     if changed:
         raise TrainingError(

@@ -103,18 +103,25 @@ def suggest(
     if variant.depthwise and not machine.gpus:
         put("hyperparameters.advanced_settings.mixed_precision", False,
             "depthwise convolutions, which this variant is made of, take longer in bf16 than in float32 on a CPU")  # fmt: skip
+    alike = best if best and _is_of(best, row, variant, task) else None  # another network's values mean nothing to this
     for key in ("hyperparameters.optimization.optimizer", "hyperparameters.optimization.learning_rate",
                 "data.image_size"):  # fmt: skip
-        value = _dig(best["config"], key) if best else None
-        if best and value not in (None, "auto"):
-            put(key, value, f"from run {best['run']}, the best finished one of this task and these classes "
-                f"({task.main_metric} {best['metric']:.3g})")  # fmt: skip
+        value = _dig(alike["config"], key) if alike else None
+        if alike and value not in (None, "auto"):
+            put(key, value, f"from run {alike['run']}, the best finished one of this task and these classes "
+                f"({task.main_metric} {alike['metric']:.3g})")  # fmt: skip
     return config, reasons
 
 
 def _best(history: Sequence[PastRun], task: Task) -> PastRun | None:
     sign = -1 if task.higher_is_better else 1
     return min(history, key=lambda run: sign * run["metric"], default=None)
+
+
+def _is_of(run: PastRun, row: Architecture, variant: Variant, task: Task) -> bool:
+    """Whether a run trained this very variant."""
+    name = _dig(run["config"], "architecture_config.base_architecture") or task.architectures[0]
+    return name == f"{row.id}_{variant.id}" or (name == row.id and variant is row.variants[0])
 
 
 def _choose(task: Task, machine: Machine, asked: str | None, best: PastRun | None) -> tuple[Architecture, Variant, str]:
@@ -173,10 +180,13 @@ def _from_size(put: Callable[[str, Any, str], None], images: int, row: Architect
     put("hyperparameters.training_process.epochs", epochs,
         f"about {epochs * per_epoch} steps over {images} training images")  # fmt: skip
     frequency = max(1, epochs // 25)
+    validations = -(-epochs // frequency)
     put("hyperparameters.training_process.validation_frequency", frequency,
-        f"about {epochs // frequency} validations: enough to see the curve, little time spent")  # fmt: skip
-    put("hyperparameters.training_process.early_stopping.patience", 8,
-        f"stops after {8 * frequency} epochs without a better validation")  # fmt: skip
+        f"{validations} validations: enough to see the curve, little time spent")  # fmt: skip
+    patience = max(8, validations // 2)
+    put("hyperparameters.training_process.early_stopping.patience", patience,
+        f"stops after {patience * frequency} epochs without a better validation, not sooner: as long as the learning "
+        "rate is high the metric wavers, and the most exact epochs come when it has fallen")  # fmt: skip
     put("hyperparameters.optimization.optimizer", row.default_optimizer, f"{row.id}'s usual one")
     rate = LEARNING_RATES[row.default_optimizer]
     put("hyperparameters.optimization.learning_rate", rate,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trugrade_core.data.importing import ImportOptions, import_dataset
+from trugrade_core.data.source import shown
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError
 from trugrade_core.runs import RunFolder
@@ -17,11 +18,13 @@ from trugrade_core.workspace import Workspace, check_name
 def preview_import(ws: Workspace, source: Path, dataset: str, options: ImportOptions) -> dict[str, Any]:
     """What an import would take and skip; writes nothing."""
     check_name(dataset, "dataset")
+    _check_paths(source, options.labels, options.cards)
     return import_dataset(ws, source, dataset, options.model_copy(update={"dry_run": True})).as_json()
 
 
 def start_import(ws: Workspace, source: Path, dataset: str, options: ImportOptions, *, who: str = "") -> RunFolder:
     check_name(dataset, "dataset")
+    _check_paths(source, options.labels, options.cards)
     if not source.exists():
         raise DatasetError("there is nothing here", where=str(source), what_to_do="Give an existing file or folder.")
     # The job runs in a folder of its own; labels may also be named relative to the source.
@@ -29,6 +32,18 @@ def start_import(ws: Workspace, source: Path, dataset: str, options: ImportOptio
     options = options.model_copy(update={k: p.absolute() for k, p in given.items() if p and p.exists()})
     args = {"source": str(source.absolute()), "dataset": dataset, "options": options.model_dump(mode="json")}
     return start(ws, "import", args, title=f"Import {source.name} into {dataset}", who=who)
+
+
+def _check_paths(*paths: Path | None) -> None:
+    """Raises DatasetError for a path that a job's file, the log and the pages could not hold."""
+    for path in filter(None, paths):
+        if shown(str(path.absolute())) != str(path.absolute()):
+            raise DatasetError(
+                "the name of this folder or file is no UTF-8",
+                where=shown(str(path.absolute())),
+                code="dataset.path",
+                what_to_do="Rename it, or give a link to it with a plain name: ln -s FOLDER LINK. Names of files inside are fine.",
+            )
 
 
 def do_import(job: Job) -> dict[str, Any]:
@@ -51,6 +66,7 @@ def do_synth(job: Job) -> dict[str, Any]:
 
 def start_export(ws: Workspace, dataset: str, format: str, out: Path, *, who: str = "") -> RunFolder:
     """`dataset` is NAME[@VERSION]."""
+    _check_paths(out)
     args = {"dataset": dataset, "format": format, "out": str(out.absolute())}
     return start(ws, "export_dataset", args, title=f"Export {dataset} as {format}", who=who)
 

@@ -124,7 +124,7 @@ def run_row(folder: RunFolder) -> dict[str, Any]:
         job = folder.job()
         best = best_checkpoint(folder)
     except TruGradeError as e:
-        job = {"kind": "train", "title": "damaged folder", "created": None, "damage": str(e)}
+        job = {"kind": "train", "title": "damaged folder", "damage": str(e)}
     status = folder.status()
     main = TASKS[job["task"]].main_metric if job.get("task") in TASKS else None
     progress = folder.last("progress")
@@ -139,7 +139,7 @@ def run_row(folder: RunFolder) -> dict[str, Any]:
         "architecture": job.get("architecture"),
         "dataset": job.get("dataset"),
         "experiment": job.get("experiment"),
-        "created": job["created"],
+        "created": job.get("created"),
         "random_init": job.get("random_init", False),
         "epoch": best.get("epoch"),
         "metrics": best.get("metrics", {}),
@@ -162,12 +162,21 @@ def run(folder: RunFolder) -> dict[str, Any]:
 
 
 def best_checkpoint(folder: RunFolder) -> dict[str, Any]:
-    """The manifest of the best checkpoint, else of the latest, else {}."""
+    """The manifest of the best checkpoint, else of the latest, else {}. Raises TruGradeError for a damaged one."""
     for name in ("best", "latest"):
         path = folder.checkpoints / f"{name}.json"
-        if path.exists():
-            found: dict[str, Any] = read_json(path)
-            return found
+        try:
+            found = read_json(path)
+        except FileNotFoundError:
+            continue
+        if not isinstance(found, dict) or not isinstance(found.get("metrics", {}), dict):
+            raise TrainingError(
+                "is not a checkpoint's manifest",
+                where=str(path),
+                code="training.damaged",
+                what_to_do="Restore the file from a copy, or move the run folder away.",
+            )
+        return found
     return {}
 
 

@@ -179,6 +179,9 @@ def do_train(job: Job) -> dict[str, Any]:
     from trugrade_core.train.fit import fit
 
     config = overview.run_config(job.folder)
+    # As many threads as the run began with, whatever this machine has now: `auto` is answered once for all its attempts.
+    threads = int(job.folder.job()["environment"]["OMP_NUM_THREADS"])
+    config = config.model_copy(update={"machine": config.machine.model_copy(update={"threads": threads})})
     version = overview.version_of(job.ws, job.folder)
     made = _plan(job.ws, config, version, random_init=job.folder.job()["random_init"])
     if not (job.folder.checkpoints / "latest.pt").exists():  # a resumed run needs its weight file no more

@@ -14,13 +14,16 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from trugrade_core.data.images import MAX_PIXELS
 from trugrade_core.data.source import Skip, Source, key
+from trugrade_core.errors import UsageError
 from trugrade_core.schema import Annotation, Box, ImageRef, Origin, Polygon, Sample, Value
 
 Split = Literal["train", "val", "test"]
+LOWEST_DPI, HIGHEST_DPI = 1.0, 100_000.0
+"""The resolutions a person may give: from the lowest, below the highest."""
 
 
 class ImportOptions(BaseModel):
@@ -35,11 +38,20 @@ class ImportOptions(BaseModel):
     mapping: dict[str, str] = {}
     cards: Path | None = None
     card_pattern: str | None = None
-    dpi: float | None = Field(default=None, gt=1, lt=100_000)
+    dpi: float | None = None
     origin: Origin = "real"
     dry_run: bool = False
     who: str = ""
     max_pixels: int = Field(default=MAX_PIXELS, gt=0)
+
+    @field_validator("dpi")
+    @classmethod
+    def _is_a_resolution(cls, dpi: float | None) -> float | None:
+        # Not a ValueError, which would come out as a fault of the lab: a person types this.
+        if dpi is not None and not LOWEST_DPI <= dpi < HIGHEST_DPI:
+            raise UsageError(f"{dpi:g} is no number of dots per inch",
+                             what_to_do=f"Give one from {LOWEST_DPI:g} to under {HIGHEST_DPI:g}, such as 600.")  # fmt: skip
+        return dpi
 
 
 # --- reading ----------------------------------------------------------------------------------------------------

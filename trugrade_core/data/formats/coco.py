@@ -4,6 +4,7 @@ edges. Class ids are kept in their order; this lab writes them from 1."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -39,6 +40,10 @@ from trugrade_core.schema import SPLITS, Box, ImageRef, Mask, Polygon
 LISTS = ("images", "annotations", "categories")
 LOOKED_AT = 20
 """JSON files parsed when looking for COCO; a folder with more of them holds one JSON an image, which COCO has not."""
+HALF_LETTER = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+"""What may be half of a letter beyond 16 bits, as JSON's escape or as bytes."""
+REPLACED = "holds letters that are no Unicode, read as '?'"
+TOO_SHORT = "outlines of fewer than 3 points, left out"
 AS_BOX = "polygons that were nothing but their box, read as boxes"
 
 
@@ -60,16 +65,26 @@ def find(request: Request) -> Finding:
 def _load(request: Request, file: str) -> dict[str, Any] | None:
     """The COCO document of a file, also from under one top key; None when it is something else."""
     try:
-        content = json.loads(request.label_source.read(file))
+        data = request.label_source.read(file)
+        content = json.loads(data)
     except (ValueError, RecursionError, DatasetError):
         return None
-    if _is_coco(content):
-        return dict(content)
     if isinstance(content, dict) and len(content) == 1:
         top, inner = next(iter(content.items()))
-        if _is_coco(inner):
-            return {**inner, "": top}
-    return None
+        content = {**inner, "": top} if _is_coco(inner) else None
+    if not _is_coco(content):
+        return None
+    return _whole_letters(content) if HALF_LETTER.search(data) else dict(content)
+
+
+def _whole_letters(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with '?' for halves of letters, which JSON can spell and nothing can store."""
+    text = json.dumps(document, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return {**json.loads(text.encode("utf-8", "replace")), REPLACED: True}
+    return document
 
 
 def _is_coco(content: Any) -> bool:
@@ -107,6 +122,8 @@ def _read_document(
 ) -> list[Item]:
     if "" in document:
         reading.notes.append(f"{file}: COCO lies under the top key '{document['']}'")
+    if REPLACED in document:
+        reading.notes.append(f"{file}: {REPLACED}")
     names = _categories(file, document, reading)
     by_image: dict[Any, list[dict[str, Any]]] = {}
     ids = {image.get("id") for image in document["images"] if isinstance(image, dict) and _is_id(image.get("id"))}
@@ -209,6 +226,10 @@ def _read_annotation(
         else {}
     )
     segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, list):
+        given = sum(bool(part) for part in segmentation)
+        segmentation = [part for part in segmentation if not isinstance(part, list) or len(part) >= 6]
+        found.notes.update({TOO_SHORT: given - len(segmentation)} if len(segmentation) < given else {})
     # The size of the picture as it is stored, in which the numbers are until they are turned.
     wh = (ref.height, ref.width) if turn >= 5 else (ref.width, ref.height)
     if isinstance(segmentation, dict) or (isinstance(segmentation, list) and len(segmentation) > 1):

@@ -1,10 +1,11 @@
-"""Masks: a PNG for each image, of its size. Light pixels (over 127) are the one class; in a palette PNG, or one whose
-values are class numbers, value i is class i of `--classes`, 0 is background and 255 is left out."""
+"""Masks: a PNG for each image, of its size. Where one class is named, light pixels (over 127) are it. Where several
+are, or the PNG has a palette, value i is class i of `--classes`, 0 is background and 255 is left out."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from trugrade_core.data.source import Skip, shown, suffix
 from trugrade_core.errors import DatasetError, TruGradeError
 from trugrade_core.schema import ImageRef
 
-IGNORED = 255
+IGNORED, LIGHT = 255, 127
 
 
 def find(request: Request) -> Finding:
@@ -81,10 +82,11 @@ def read(request: Request, finding: Finding) -> Reading:
 
 
 def parse(data: bytes, file: str, names: list[str], ref: ImageRef) -> Labels:
-    """One Mask for each class that has pixels; none at all is background."""
+    """One Mask for each class that has pixels. Only a mask of zeros is background: pixels of no class are skipped by
+    their values."""
     found = Labels()
     try:
-        values, by_number = _values(data)
+        values, palette = _values(data)
     except Exception as e:  # a decoder meets anything in a broken file and raises as it likes
         found.skipped.append(Skip(file=file, reason=f"mask cannot be read ({e})"))
         return found
@@ -93,24 +95,43 @@ def parse(data: bytes, file: str, names: list[str], ref: ImageRef) -> Labels:
         found.skipped.append(Skip(file=file, reason=why.replace("its labels are", "the mask is")))
         return found
     values = upright(values, turn)
-    present = set(np.unique(values).tolist()) - {0, IGNORED}
-    by_number = by_number or (len(names) > 1 and bool(present) and max(present) <= len(names))
-    if not by_number:
-        # A mask of 0 and 1 is as common as one of 0 and 255.
-        light = values > (0 if values.max(initial=0) == 1 else 127)
-        if light.any():
-            found.labels.append(Label(names[0], rle.encode(light)))
+    if palette or len(names) > 1:
+        _take_numbers(values, file, names, found)
         return found
-    for value in sorted(present):
-        if value > len(names):
-            found.skipped.append(Skip(file=file, reason=f"value {value} is not among the {len(names)} classes"))
-        else:
-            found.labels.append(Label(names[value - 1], rle.encode(values == value)))
+    if values.max(initial=0) > 255:
+        values = -(-values.astype(np.int32) // 257)  # 16 bit, rounded up so that nothing becomes background
+    brightest = int(values.max(initial=0))
+    # A mask of 0 and 1 is as common as one of 0 and 255.
+    light = values > (0 if brightest == 1 else LIGHT)
+    if light.any():
+        found.labels.append(Label(names[0], rle.encode(light)))
+    elif brightest:
+        reason = f"its brightest pixel is {brightest}; what is labelled is over {LIGHT} (or 1 in a mask of 0 and 1)"
+        found.skipped.append(Skip(file=file, reason=reason))
     return found
 
 
-def _values(data: bytes) -> tuple[NDArray[np.uint8], bool]:
-    """(H, W) values, and whether they are numbers of a palette."""
+def _take_numbers(values: NDArray[Any], file: str, names: list[str], found: Labels) -> None:
+    values = np.where(values == 65535, IGNORED, values)  # 255 in 16 bit
+    present = [value for value in np.unique(values).tolist() if value]
+    numbers = [value for value in present if value != IGNORED]
+    if IGNORED in present and numbers and max(numbers) > LIGHT:
+        # A drawing with soft edges would give a sliver of a label for each of its greys.
+        reason = f"holds greys up to {max(numbers)} beside 255: it shows light and dark, not the numbers of classes"
+        found.skipped.append(Skip(file=file, reason=f"{reason}; name its one class with --classes NAME"))
+        return
+    known = [value for value in numbers if value <= len(names)]
+    found.labels += [Label(names[value - 1], rle.encode(values == value)) for value in known]
+    if unknown := numbers[len(known) :]:
+        listed = ", ".join(map(str, unknown[:10])) + (" …" if len(unknown) > 10 else "")
+        found.skipped.append(Skip(file=file, reason=f"value {listed}: not among the {len(names)} classes"))
+    if present == [IGNORED]:
+        reason = f"holds 255 alone, which is left out where values are the numbers of {len(names)} classes"
+        found.skipped.append(Skip(file=file, reason=f"{reason}; name its one class with --classes NAME"))
+
+
+def _values(data: bytes) -> tuple[NDArray[Any], bool]:
+    """(H, W) values of 8 or 16 bit as stored, and whether they are numbers of a palette."""
     opened = PngImagePlugin.PngImageFile(io.BytesIO(data))
     if opened.width * opened.height > MAX_PIXELS:
         raise ValueError(f"{opened.width} x {opened.height} px are too many")
@@ -118,7 +139,7 @@ def _values(data: bytes) -> tuple[NDArray[np.uint8], bool]:
     if opened.mode == "P":
         return np.asarray(opened), True
     if opened.mode.startswith("I"):
-        return (np.asarray(opened) // 257).astype(np.uint8), False
+        return np.asarray(opened).astype(np.uint16), False
     return np.asarray(opened.convert("L")), False
 
 

@@ -25,13 +25,20 @@ Line = dict[str, str]
 
 def find(request: Request) -> Finding:
     tables = {}
+    broken = ""
     for file in request.label_source.files:
         if suffix(file) in (".csv", ".tsv"):
-            columns, lines = parse(request.label_source.read(file), request.options.mapping)
+            try:
+                columns, lines = parse(request.label_source.read(file), request.options.mapping)
+            except (csv.Error, DatasetError) as e:  # it may be none of ours
+                broken = (
+                    broken or f"{shown(file)}, which is no table: {e.message if isinstance(e, DatasetError) else e}"
+                )
+                continue
             if "file" in columns:
                 tables[file] = columns, lines
     if not tables:
-        return Finding(missing="a CSV with the column 'file'")
+        return Finding(broken, missing="a CSV with the column 'file'")
     useful = {file: table for file, table in tables.items() if set(table[0]) & set(SAYS)}
     if not useful:
         file, (columns, _) = next(iter(tables.items()))
@@ -44,7 +51,10 @@ def find(request: Request) -> Finding:
 
 
 def parse(data: bytes, mapping: dict[str, str]) -> tuple[list[str], list[Line]]:
-    """(columns, lines) of a CSV in UTF-8 with comma, semicolon or tab; column names in lower case and renamed."""
+    """(columns, lines) of a CSV in UTF-8 with comma, semicolon or tab; column names in lower case and renamed.
+
+    Raises csv.Error for a cell of over 131,072 characters, mostly a quote that is never closed.
+    """
     text = data.decode("utf-8-sig", "replace")
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
@@ -116,6 +126,8 @@ def _labels_of(
             _add_score(line, where, shown(image), found)
             if line.get("mask"):
                 _add_mask(line, where, shown(image), PurePosixPath(file).parent, files, request, ref, found)
+        if not found.labels and not found.skipped:
+            found.notes[f"images whose row in {file} names nothing, taken as background"] += 1
         return found
 
     return labels

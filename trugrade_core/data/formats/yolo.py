@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import cv2
 import numpy as np
 import yaml
 
@@ -31,6 +30,7 @@ from trugrade_core.data.formats.base import (
     fit_box,
     fit_polygon,
     pair,
+    polygon_area,
     split_of_path,
     take,
 )  # fmt: skip
@@ -93,7 +93,7 @@ def _yaml(request: Request) -> tuple[str, dict[str, Any]]:
             if suffix(file) in (".yaml", ".yml"):
                 try:
                     found = yaml.safe_load(source.read(file))
-                except (yaml.YAMLError, UnicodeDecodeError):
+                except Exception:  # noqa: S112  # a file of somebody else: its 2024-13-45 is a bare ValueError
                     continue
                 if isinstance(found, dict) and found.get("names"):
                     return file, found
@@ -103,9 +103,9 @@ def _yaml(request: Request) -> tuple[str, dict[str, Any]]:
 def _names(request: Request, declared: Any) -> list[str]:
     """Class names by id. Raises DatasetError when nothing names them."""
     if isinstance(declared, dict) and all(isinstance(k, int) and k >= 0 for k in declared):
-        return [str(declared.get(i, i)) for i in range(max(declared) + 1)]
+        return [shown(str(declared.get(i, i))) for i in range(max(declared) + 1)]
     if isinstance(declared, list):
-        return [str(name) for name in declared]
+        return [shown(str(name)) for name in declared]
     for source in filter(None, (request.labels, request.source)):
         for file in source.files:
             if PurePosixPath(file).name.lower() in ("classes.txt", "obj.names"):
@@ -261,13 +261,12 @@ def _line(value: Any, ref: ImageRef, left_out: Counter[str]) -> list[float] | No
     if isinstance(value, Box):
         return list(coordinates.box_to_yolo(value.xyxy, ref.width, ref.height).tolist())
     if isinstance(value, Mask):
-        outlines, _ = cv2.findContours(rle.decode(value).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        largest = max(outlines, key=cv2.contourArea, default=None)
-        if largest is None or len(largest) < 3:
-            left_out["masks too small for an outline"] += 1
+        outlines = rle.mask_outlines(rle.decode(value))
+        if not outlines:
+            left_out["masks without a pixel"] += 1
             return None
         left_out["masks written as the outline of their largest part"] += 1
-        points = largest[:, 0].astype(np.float64)
+        points = max(outlines, key=polygon_area)
     elif isinstance(value, Polygon):
         points = np.array(value.points)
     else:

@@ -20,7 +20,7 @@ SMALLEST_PX = 1.0
 
 
 class Target(NamedTuple):
-    """N objects on a canvas of S x S. `from_box` says that some mask is only a filled box label."""
+    """N objects on a canvas of S x S."""
 
     boxes: NDArray[np.float32]
     """(N, 4) xyxy over the canvas's pixel edges, 0 to S."""
@@ -28,17 +28,6 @@ class Target(NamedTuple):
     """(N,) from 1, in the order of the classes."""
     masks: NDArray[np.uint8]
     """(N, S, S), 1 inside."""
-    from_box: bool
-
-
-def encode(
-    annotations: Iterable[Annotation], classes: Sequence[str], preprocess: Preprocess, width: int, height: int
-) -> Target:
-    """The annotations of an image of `width` x `height` px on the canvas that `preprocess` makes of it.
-
-    Annotations of other classes and of other shapes (tags, scores) are left out.
-    """
-    return place(annotations, classes, canvas_matrix(preprocess, width, height), preprocess.size, width, height)
 
 
 def canvas_matrix(preprocess: Preprocess, width: int, height: int) -> Matrix:
@@ -50,13 +39,14 @@ def canvas_matrix(preprocess: Preprocess, width: int, height: int) -> Matrix:
 def place(
     annotations: Iterable[Annotation], classes: Sequence[str], matrix: Matrix, size: int, width: int, height: int
 ) -> Target:
-    """As `encode`, under any affine `matrix` from the image to the canvas; what leaves the canvas is cut off.
+    """The annotations of an image of `width` x `height` px on the canvas that an affine `matrix` takes it to.
 
+    Annotations of other classes and of other shapes (tags, scores) are left out; what leaves the canvas is cut off.
     Boxes are `coordinates.mid_side_box` of the placed outline, as in the metrics, so a turned label says where its
     sides lie half-way along. Masks hold the pixels whose centre is inside.
     """
     ids = {name: index for index, name in enumerate(classes, start=1)}
-    boxes, labels, masks, from_box = [], [], [], False
+    boxes, labels, masks = [], [], []
     for annotation in annotations:
         value = annotation.value
         if annotation.label not in ids or not isinstance(value, Box | Polygon | Mask):
@@ -72,23 +62,29 @@ def place(
         boxes.append(box)
         labels.append(ids[annotation.label])
         masks.append(_place_mask(value, matrix, size) if isinstance(value, Mask) else rle.fill(outline, size, size))
-        from_box |= isinstance(value, Box)
     return Target(
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
         labels=np.array(labels, np.int64),
         masks=np.array(masks, np.uint8).reshape(-1, size, size),
-        from_box=from_box,
     )
 
 
 def _outline(value: Box | Polygon | Mask, width: int, height: int) -> NDArray[np.float64]:
-    """(N, 2): of a box, its part inside the image; of a mask, the outermost pixel edges of each row; empty for none."""
+    """(N, 2): of a box, its part inside the image; empty for an empty mask."""
     if isinstance(value, Polygon):
         return np.asarray(value.points, np.float64)
     if isinstance(value, Box):
         low, high = -0.5, np.array([width, height]) - 0.5
         (x0, y0), (x1, y1) = np.clip(value.xyxy[:2], low, high), np.clip(value.xyxy[2:], low, high)
         return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+    return mask_outline(value)
+
+
+def mask_outline(value: Mask) -> NDArray[np.float64]:
+    """(N, 2): the outermost pixel edges of each row, in the lab's frame; empty for an empty mask.
+
+    A hole is inside: a frame has the sides of its outer edge. Targets and metrics take a mask's box from this alone.
+    """
     mask = rle.decode(value)
     rows = np.flatnonzero(mask.any(axis=1))
     first = mask[rows].argmax(axis=1) - 0.5

@@ -23,9 +23,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trugrade_core.coordinates import MID_SIDE_FILL, mid_side_box
+from trugrade_core.coordinates import mid_side_box
 from trugrade_core.data import rle
 from trugrade_core.schema import Annotation, Box, Mask, Polygon, Prediction, Value
+from trugrade_core.tasks.instances.encode import mask_outline
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -73,27 +74,14 @@ class Judged:
 
 
 def box_of(value: Value) -> Array:
-    """The box of a label, xyxy (4,): its own, or the mid-side box of a polygon or mask."""
+    """The box of a label, xyxy (4,): its own, or the mid-side box of a polygon or of a mask's outer outline."""
     if isinstance(value, Box):
         return np.array(value.xyxy, np.float64)
     if isinstance(value, Polygon):
         return mid_side_box(value.points)
     assert isinstance(value, Mask)  # noqa: S101
-    return _mask_box(rle.decode(value))
-
-
-def _mask_box(mask: NDArray[np.bool_]) -> Array:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return np.array([-0.5, -0.5, -0.5, -0.5])
-    box = np.array([columns[0], rows[0], columns[-1], rows[-1]])
-    wh = box[2:] - box[:2] + 1
-    if mask.sum() >= MID_SIDE_FILL * wh.prod():
-        middle_row, middle_column = mask[(box[1] + box[3]) // 2], mask[:, (box[0] + box[2]) // 2]
-        x, y = np.flatnonzero(middle_row), np.flatnonzero(middle_column)
-        if len(x) and len(y):
-            box = np.array([x[0], y[0], x[-1], y[-1]])
-    return np.asarray(box + np.array([-0.5, -0.5, 0.5, 0.5]), np.float64)
+    outline = mask_outline(value)
+    return mid_side_box(outline) if len(outline) else np.full(4, -0.5)
 
 
 def true_objects(
