@@ -171,7 +171,7 @@ def test_memory(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_inference(tmp_path: Path) -> None:
-    assert len(named(inference.bench(tmp_path, True))) == 2
+    assert len(named(inference.bench(tmp_path, True))) == 4
 
 
 @pytest.mark.slow
