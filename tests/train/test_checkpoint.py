@@ -73,6 +73,15 @@ def test_a_training_may_save_while_its_checkpoint_is_read(tmp_path, monkeypatch,
     assert value == step
 
 
+def test_a_manifest_with_an_entry_of_earlier_days_is_read(tmp_path):
+    checkpoint.save(tmp_path, "latest", state(1), FACTS)
+    manifest = read_json(tmp_path / "latest.json")
+    (tmp_path / "latest.json").write_text(json.dumps(manifest | {"from_box": True}))
+    assert value_of(tmp_path) == (1, 1)
+    checkpoint.save(tmp_path, "latest", state(2), FACTS | {"step": 2})
+    assert value_of(tmp_path) == (2, 2)
+
+
 @pytest.mark.parametrize("change", [{"threshold": "x"}, {"digest": None}, {"step": None}])
 def test_a_garbled_manifest_is_refused_in_words(tmp_path, change):
     checkpoint.save(tmp_path, "latest", state(1), FACTS)

@@ -21,6 +21,8 @@ from trugrade_core.schema import Preprocess, Record
 from trugrade_core.workspace import file_sha256, read_json, sync_folder, write_json
 
 FORMAT = 1
+ONCE_WRITTEN = {"from_box"}
+"""Entries of manifests of this format that nobody reads any more."""
 TRIES = 3
 """A training may save between the reading of a manifest and of its file: then both are read again."""
 
@@ -160,7 +162,7 @@ def _manifest_of(f: BufferedReader, path: Path) -> Manifest | None:
     for candidate in (found, found.get("previous")):
         if isinstance(candidate, dict) and candidate.get("digest") == digest:
             try:
-                return Manifest.model_validate(candidate)
+                return Manifest.model_validate({k: v for k, v in candidate.items() if k not in ONCE_WRITTEN})
             except ValidationError as e:
                 raise TrainingError(
                     f"is not a checkpoint's manifest: {e.errors()[0]['loc']}: {e.errors()[0]['msg']}",
