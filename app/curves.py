@@ -15,7 +15,7 @@ from trugrade_core.workspace import Workspace
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 NOT_CURVES = ("time/",)
-WIDE = 50
+WIDE = 20
 """From this ratio of its largest to its smallest value on, a metric with a unit is drawn on a log axis: on a linear one
 its first, untrained values would press all the others flat."""
 ALL = "all"
