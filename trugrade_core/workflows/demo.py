@@ -79,6 +79,7 @@ def _train(ws: Workspace, dataset: str, seed: int, minutes: float) -> RunFolder:
             "hyperparameters": {
                 "optimization": {"batch_size": 4, "learning_rate": 1e-3},
                 "training_process": {"epochs": 1000, "time_limit": minutes, "early_stopping": {"patience": 0}},
+                "advanced_settings": {"mixed_precision": False},  # depthwise: float32 is faster on a CPU
             },
             "data": {"image_size": 256},
         }
