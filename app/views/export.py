@@ -33,7 +33,8 @@ def main() -> None:
         )
         return
     if folders:
-        _make(ws, folders)
+        with look.errors("reading the run"):
+            _make(ws, folders)
     st.subheader("Artifacts")
     if not artifacts:
         st.caption("None yet.")

@@ -161,6 +161,8 @@ def test_a_filter_is_kept_while_looking_at_its_samples(url: str, page: Any) -> N
     page.get_by_role("button", name="All samples").click()
     page.wait_for_selector("text=10 samples of 70")
     page.wait_for_function("() => !location.search.includes('sample=')")
+    assert page.locator("a.tg-tile").count() == 10
+    assert "q=card-0001" in page.url
 
 
 def test_the_picture_zooms_to_its_own_pixels_with_a_scale_in_mm(url: str, page: Any) -> None:
@@ -232,4 +234,6 @@ def test_a_form_change_shows_in_the_yaml_and_the_plan(url: str, page: Any) -> No
     page.wait_for_function(
         "() => [...document.querySelectorAll('textarea')].some((t) => t.value.includes('learning_rate: 0.0042'))"
     )
-    page.get_by_role("button", name="reset to").first.wait_for()
+    reset = page.get_by_role("button", name="reset to").first
+    reset.wait_for()
+    assert reset.is_enabled()

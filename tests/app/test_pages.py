@@ -231,6 +231,14 @@ def test_only_a_model_that_beats_the_constant_box_invites_to_export_it(
     assert button.proto.type == type
 
 
+def test_a_damaged_evaluation_leaves_the_artifacts_on_the_export_page(judged: Workspace, open_page: Open) -> None:
+    run = judged_run(judged)
+    (judged.runs / run / "checkpoints" / "best.pt").touch()
+    (judged.runs / run / "evaluation" / "test" / "evaluation.json").write_text("garbage")
+    text = said(open_page(judged, "export", run=run))
+    assert "evaluation.json" in text and "Artifacts" in text
+
+
 def list_test(ws: Workspace) -> list[str]:
     from trugrade_core.data.versions import Version
 

@@ -107,7 +107,8 @@ def torture(ws: Workspace, scratch: Path, kills: int, writers: int, publishers: 
 
 
 def test_kills_lose_nothing_short(ws: Workspace, tmp_path: Path) -> None:
-    torture(ws, tmp_path, 8, writers=2, publishers=1)
+    crew = torture(ws, tmp_path, 8, writers=2, publishers=1)
+    assert crew.kills >= 8 and all(child.poll() is not None for child in crew.children)
 
 
 @pytest.mark.slow

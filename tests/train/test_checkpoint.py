@@ -82,6 +82,15 @@ def test_a_manifest_with_an_entry_of_earlier_days_is_read(tmp_path):
     assert value_of(tmp_path) == (2, 2)
 
 
+@pytest.mark.parametrize("text", ["garbage", "[]", '{"format": 99}', None])
+def test_a_damaged_manifest_is_replaced_by_the_next_save(tmp_path, text):
+    checkpoint.save(tmp_path, "latest", state(1), FACTS)
+    path = tmp_path / "latest.json"
+    path.write_text(text) if text else path.unlink()
+    checkpoint.save(tmp_path, "latest", state(2), FACTS | {"step": 2})
+    assert value_of(tmp_path) == (2, 2)
+
+
 @pytest.mark.parametrize("change", [{"threshold": "x"}, {"digest": None}, {"step": None}])
 def test_a_garbled_manifest_is_refused_in_words(tmp_path, change):
     checkpoint.save(tmp_path, "latest", state(1), FACTS)

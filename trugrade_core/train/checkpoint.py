@@ -6,6 +6,7 @@ comes, the pair on disk is a good one.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -16,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trugrade_core.errors import TrainingError
+from trugrade_core.errors import TrainingError, WorkspaceError
 from trugrade_core.schema import Preprocess, Record
 from trugrade_core.workspace import file_sha256, read_json, sync_folder, write_json
 
@@ -96,11 +97,10 @@ def save(folder: Path, name: str, state: dict[str, Any], facts: dict[str, Any]) 
 
 
 def _manifest_before(path: Path) -> Manifest | None:
-    """Of the checkpoint that is about to be replaced, if it is a good one."""
-    if not path.exists():
-        return None
-    with path.open("rb") as f:
+    """Of the checkpoint that is about to be replaced; None when that is no good one, which must not keep it there."""
+    with contextlib.suppress(FileNotFoundError, TrainingError, WorkspaceError), path.open("rb") as f:
         return _manifest_of(f, path)
+    return None
 
 
 def open_manifest(path: Path) -> Manifest:
