@@ -93,7 +93,8 @@ def _yaml(request: Request) -> tuple[str, dict[str, Any]]:
             if suffix(file) in (".yaml", ".yml"):
                 try:
                     found = yaml.safe_load(source.read(file))
-                except (yaml.YAMLError, ValueError, RecursionError):  # somebody else's: 2024-13-45 is a bare ValueError
+                # Somebody else's: PyYAML gives a bare ValueError for 2024-13-45, an AttributeError for !!timestamp x.
+                except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
                     continue
                 if isinstance(found, dict) and found.get("names"):
                     return file, found
