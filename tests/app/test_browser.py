@@ -155,13 +155,15 @@ def test_a_filter_is_kept_while_looking_at_its_samples(url: str, page: Any) -> N
     search.fill("card-0001")
     search.press("Enter")
     page.wait_for_selector("text=10 samples of 70")
+    # The count is drawn before the tiles: until they are, the third tile is one that the filter leaves out.
+    page.wait_for_function("() => document.querySelectorAll('a.tg-tile').length === 10")
     page.locator("a.tg-tile").nth(2).click()
     page.wait_for_selector("text=3 of 10")
     page.wait_for_function("() => location.search.includes('q=card-0001')")
     page.get_by_role("button", name="All samples").click()
     page.wait_for_selector("text=10 samples of 70")
     page.wait_for_function("() => !location.search.includes('sample=')")
-    assert page.locator("a.tg-tile").count() == 10
+    page.wait_for_function("() => document.querySelectorAll('a.tg-tile').length === 10")
     assert "q=card-0001" in page.url
 
 
