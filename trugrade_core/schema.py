@@ -245,9 +245,10 @@ class Predictor(Protocol):
     def threshold(self) -> float: ...
 
     def predict(
-        self, images: Sequence[Image], names: Sequence[str], threshold: float | None = None
+        self, images: Sequence[Image], names: Sequence[str], threshold: float | None = None, *, mask_at: float = 0.5
     ) -> list[Prediction]:
-        """`threshold` None uses the model's own; evaluation passes a low one."""
+        """`threshold` None uses the model's own; evaluation passes a low one. Masks hold the pixels from the
+        probability `mask_at` on; parity asks for those about 0.5, which a rounding may turn."""
         ...
 
 

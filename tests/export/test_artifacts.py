@@ -21,6 +21,7 @@ from trugrade_core.export.onnx import export_onnx
 from trugrade_core.export.parity import compare, require
 from trugrade_core.models import ModelSpec, get_architecture
 from trugrade_core.schema import Annotation, Box, Image, ImageRef, Instance, Prediction, Preprocess, Sample
+from trugrade_core.tasks.instances.decode import paste
 from trugrade_core.train.checkpoint import Manifest
 from trugrade_core.train.predictor import TorchPredictor
 from trugrade_core.truscore.session import OnnxPredictor
@@ -141,7 +142,7 @@ class Said:
     threshold: float = 0.5
 
     def predict(
-        self, images: Sequence[Image], names: Sequence[str], threshold: float | None = None
+        self, images: Sequence[Image], names: Sequence[str], threshold: float | None = None, *, mask_at: float = 0.5
     ) -> list[Prediction]:
         instances = [Instance(label=c, score=0.9, box=b) for c, b in zip(CLASSES, TRUE, strict=True)]
         kept = tuple(i for i in (self.change(instances) if self.change else instances) if i.score >= (threshold or 0))
@@ -190,6 +191,38 @@ def test_one_just_below_the_threshold_is_a_partner_only_at_the_same_place() -> N
 
     parity = compare(Said(lambda i: [i[0], i[1].model_copy(update={"score": 0.5001})]), Said(unsure), samples())
     assert not parity["passed"] and any("1 objects, not 2" in text for text in parity["differences"])
+
+
+@dataclass(frozen=True)
+class Masked(Said):
+    """`Said` with masks: sure of the upper half of each box, `lower` of the rest."""
+
+    lower: float = 0.5
+
+    def predict(
+        self, images: Sequence[Image], names: Sequence[str], threshold: float | None = None, *, mask_at: float = 0.5
+    ) -> list[Prediction]:
+        found = super().predict(images, names, threshold)
+        cells = np.full((28, 28), self.lower, np.float32)
+        cells[:14] = 0.9
+
+        def masked(i: Instance) -> Instance:
+            return i.model_copy(update={"mask": paste(cells, np.array(i.box) + 0.5, 150, 180, mask_at)})
+
+        return [p.model_copy(update={"instances": tuple(map(masked, p.instances))}) for p in found]
+
+
+@pytest.mark.parametrize("lower", [0.5 + 1e-6, 0.5 - 1e-6])
+def test_a_rounding_decides_pixels_of_even_odds_and_no_export(lower: float) -> None:
+    parity = compare(Masked(lower=lower), Masked(lower=1 - lower), samples())
+    assert parity["passed"] and parity["worst"]["mask_iou"] > 0.99, parity["differences"]
+
+
+@pytest.mark.parametrize("ours, theirs", [(0.52, 0.48), (0.48, 0.52), (0.9, 0.1)])
+def test_masks_that_truly_differ_are_blocked(ours: float, theirs: float) -> None:
+    parity = compare(Masked(lower=ours), Masked(lower=theirs), samples())
+    assert not parity["passed"] and any("mask_iou" in text for text in parity["differences"])
+    assert compare(Masked(lower=ours), Masked(lower=ours), samples())["passed"]
 
 
 def test_other_class_names_are_a_difference() -> None:

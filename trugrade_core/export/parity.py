@@ -9,18 +9,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from trugrade_core.data import rle
 from trugrade_core.errors import ExportError
 from trugrade_core.export import Samples
-from trugrade_core.schema import Prediction, Predictor
-from trugrade_core.tasks.instances.metrics import found_objects, iou_matrix, judge, mask_iou_matrix, side_errors
+from trugrade_core.schema import Mask, Prediction, Predictor
+from trugrade_core.tasks.instances.metrics import Objects, found_objects, iou_matrix, judge, side_errors
 from trugrade_core.tasks.instances.metrics import true_objects as truth
 
 LIMITS = {"box_iou": 0.99, "score": 1e-3, "mask_iou": 0.97, "side_error_px": 0.1}
 """Least overlap of boxes and masks, largest difference of a score and of the median side error.
 
-Masks are given more room: where a probability is 0.5, its pixel may fall either way for a rounding, and a barely
-trained model has many of those."""
+Pixels of a mask whose probability is as near to 0.5 as a score may differ go with the artifact's answer: a rounding
+decides them, and a barely trained model has whole areas of those."""
 
 
 def compare(reference: Predictor, candidate: Predictor, samples: Samples) -> dict[str, Any]:
@@ -40,12 +42,14 @@ def compare(reference: Predictor, candidate: Predictor, samples: Samples) -> dic
     worst: dict[str, float | None] = dict.fromkeys(("box_iou", "box_px", "score", "mask_iou"))
     differences: list[str] = []
     objects = 0
+    margin = LIMITS["score"]
+    sure, possible = (reference.predict(images, names, low, mask_at=0.5 + shift) for shift in (margin, -margin))
     if list(reference.classes) != list(candidate.classes):
         differences.append(f"classes are {list(candidate.classes)}, not {list(reference.classes)}")
     else:
-        for one, other in zip(ours, theirs, strict=True):
+        for one, other, *bounds in zip(ours, theirs, sure, possible, strict=True):
             objects += len(one.instances)
-            differences += _differences(one, other, reference.classes, worst)
+            differences += _differences(one, other, bounds, reference.classes, worst)
     metric = _metric_difference(ours, theirs, reference.classes, samples)
     if metric is not None and metric > LIMITS["side_error_px"]:
         differences.append(f"the median side error differs by {metric:.3f} px (limit {LIMITS['side_error_px']})")
@@ -100,18 +104,37 @@ def _shown(one: Prediction, other: Prediction, threshold: float) -> Prediction:
     return one.model_copy(update={"instances": kept})
 
 
+def _overlaps(a: Objects, b: Objects) -> NDArray[np.float64]:
+    """(N, M) IoU of boxes, 0 between classes."""
+    return np.where(a.labels[:, None] == b.labels[None, :], iou_matrix(a.boxes, b.boxes), 0)
+
+
+def _mask_iou(found: Mask, sure: Mask, possible: Mask) -> float:
+    """Of the artifact's mask with the model's, whose undecided pixels go with the artifact's."""
+    theirs = rle.decode(found)
+    ours = rle.decode(sure) | (rle.decode(possible) & theirs)
+    either = np.count_nonzero(ours | theirs)
+    return np.count_nonzero(ours & theirs) / either if either else 1.0
+
+
 def _differences(
-    one: Prediction, other: Prediction, classes: Sequence[str], worst: dict[str, float | None]
+    one: Prediction,
+    other: Prediction,
+    bounds: Sequence[Prediction],
+    classes: Sequence[str],
+    worst: dict[str, float | None],
 ) -> list[str]:
-    """What differs in an image, in words; keeps the `worst` values seen."""
+    """What differs in an image, in words; keeps the `worst` values seen. `bounds` are `one` with its masks' pixels
+    that are sure, and with those that are possible."""
     ours, theirs = found_objects(one, classes), found_objects(other, classes)
+    sure, possible = (found_objects(bound, classes) for bound in bounds)
     said = []
     if len(ours.labels) != len(theirs.labels):
         said.append(f"{one.image}: {len(theirs.labels)} objects, not {len(ours.labels)}")
     if not len(ours.labels) or not len(theirs.labels):
         return said
-    ious = np.where(ours.labels[:, None] == theirs.labels[None, :], iou_matrix(ours.boxes, theirs.boxes), 0)
-    masks = mask_iou_matrix(ours.masks, theirs.masks) if ours.masks is not None and theirs.masks is not None else None
+    ious = _overlaps(ours, theirs)
+    at_sure, at_possible = (_overlaps(ours, bound).argmax(axis=1) for bound in (sure, possible))
     for n, label in enumerate(ours.labels):
         k = int(ious[n].argmax())
         values = {
@@ -119,8 +142,8 @@ def _differences(
             "box_px": float(np.abs(ours.boxes[n] - theirs.boxes[k]).max()),
             "score": float(abs(ours.scores[n] - theirs.scores[k])),
         }
-        if masks is not None:
-            values["mask_iou"] = float(masks[n, k])
+        if theirs.masks and sure.masks and possible.masks:
+            values["mask_iou"] = _mask_iou(theirs.masks[k], sure.masks[at_sure[n]], possible.masks[at_possible[n]])
         said += [
             f"{one.image}: {classes[label - 1]} {name} {value:.4f} (limit {LIMITS[name]})"
             for name, value in values.items()

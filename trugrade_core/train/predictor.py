@@ -64,7 +64,7 @@ class TorchPredictor:
         )
 
     def predict(
-        self, images: Sequence[Image], names: Sequence[str], threshold: float | None = None
+        self, images: Sequence[Image], names: Sequence[str], threshold: float | None = None, *, mask_at: float = 0.5
     ) -> list[Prediction]:
         """`seconds` of each is its share of its batch's time, from pixels to instances."""
         found = []
@@ -73,7 +73,8 @@ class TorchPredictor:
             part = images[start : start + BATCH]
             instances = [
                 decode(raw, self.preprocess, image.shape[1], image.shape[0], self.classes,
-                       threshold=self.threshold if threshold is None else threshold, nms_iou=self.manifest.nms_iou)
+                       threshold=self.threshold if threshold is None else threshold, nms_iou=self.manifest.nms_iou,
+                       mask_at=mask_at)
                 for raw, image in zip(self.raw(part), part, strict=True)
             ]  # fmt: skip
             seconds = (time.perf_counter() - begun) / len(part)

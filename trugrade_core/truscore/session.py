@@ -72,7 +72,7 @@ class OnnxPredictor:
         return cls(**{**found.__dict__, "session": session})
 
     def predict(
-        self, images: Sequence[Image], names: Sequence[str], threshold: float | None = None
+        self, images: Sequence[Image], names: Sequence[str], threshold: float | None = None, *, mask_at: float = 0.5
     ) -> list[Prediction]:
         """One image after the other. `seconds` is from pixels to instances."""
         found = []
@@ -80,9 +80,8 @@ class OnnxPredictor:
             begun = time.perf_counter()
             height, width = image.shape[:2]
             least = self.threshold if threshold is None else threshold
-            instances = decode(
-                self.raw(image), self.preprocess, width, height, self.classes, threshold=least, nms_iou=self.nms_iou
-            )
+            instances = decode(self.raw(image), self.preprocess, width, height, self.classes, threshold=least,
+                               nms_iou=self.nms_iou, mask_at=mask_at)  # fmt: skip
             seconds = time.perf_counter() - begun
             found.append(Prediction(image=name, width=width, height=height, instances=instances, seconds=seconds))
         return found

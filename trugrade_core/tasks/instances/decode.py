@@ -37,10 +37,11 @@ def decode(
     threshold: float,
     nms_iou: float = 0.5,
     limit: int = 100,
+    mask_at: float = 0.5,
 ) -> tuple[Instance, ...]:
     """Instances of an image of `width` x `height` px, best first: score filter, NMS in each class, at most `limit`.
 
-    Boxes are cut to the image; a mask is the part of its box with a probability of 0.5 or more.
+    Boxes are cut to the image; a mask is the part of its box with a probability of `mask_at` or more.
     """
     scale = np.tile(preprocess.axis_scale(width, height), 2)
     size = np.tile([width, height], 2)
@@ -54,7 +55,7 @@ def decode(
             label=classes[int(raw.labels[k]) - 1],
             score=float(raw.scores[k]),
             box=tuple((boxes[k] - 0.5).tolist()),
-            mask=None if raw.masks is None else paste(raw.masks[k], raw.boxes[k] / scale, width, height),
+            mask=None if raw.masks is None else paste(raw.masks[k], raw.boxes[k] / scale, width, height, mask_at),
         )
         for k in kept
     )
@@ -76,7 +77,7 @@ def nms(boxes: NDArray[np.float64], scores: Float, labels: NDArray[np.int64], io
     return np.array(kept, np.int64)
 
 
-def paste(probabilities: Float, box: NDArray[np.float64], width: int, height: int) -> Mask:
+def paste(probabilities: Float, box: NDArray[np.float64], width: int, height: int, mask_at: float = 0.5) -> Mask:
     """(M, M) probabilities over `box` (xyxy, pixel edges of the image) to a mask over the whole image.
 
     Each pixel centre in the box reads the cells by bilinear interpolation; the outermost cells reach to the box's edge.
@@ -88,7 +89,7 @@ def paste(probabilities: Float, box: NDArray[np.float64], width: int, height: in
         return rle.encode(np.zeros((height, width), bool))
     rows = _interpolation(np.arange(y0, y1), box[1], box[3], len(probabilities))
     columns = _interpolation(np.arange(x0, x1), box[0], box[2], probabilities.shape[1])
-    inside = rows @ probabilities.astype(np.float32) @ columns.T >= 0.5
+    inside = rows @ probabilities.astype(np.float32) @ columns.T >= mask_at
     return rle.encode(inside, at_xy=(x0, y0), size_hw=(height, width))
 
 
