@@ -19,7 +19,7 @@ Image = NDArray[np.uint8]
 
 Point = tuple[FiniteFloat, FiniteFloat]
 XYXY = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
-SampleStatus = Literal["unlabelled", "done", "skipped", "rescan"]
+SampleStatus = Literal["unlabelled", "done", "skipped", "rescan", "unsure"]
 Origin = Literal["real", "synthetic"]
 ShapeKind = Literal["box", "polygon", "mask", "tags", "score"]
 SPLITS = ("train", "val", "test")
@@ -67,7 +67,16 @@ class Score(Record):
     score: FiniteFloat
 
 
-Value = Annotated[Box | Polygon | Mask | Tags | Score, Field(discriminator="type")]
+class Status(Record):
+    """What a person said of the sample as a whole; in the log like any other thing said, so that it has its who and
+    when and two people who say different things are a conflict. `done` without shapes is 'nothing there'."""
+
+    type: Literal["status"] = "status"
+    status: SampleStatus
+    comment: str = ""
+
+
+Value = Annotated[Box | Polygon | Mask | Tags | Score | Status, Field(discriminator="type")]
 
 
 class Annotation(Record):
@@ -116,8 +125,21 @@ class ImageRef(Record):
     bytes: int
 
 
+class Lineage(Record):
+    """Where a derived sample was cut from. `homography` is row-major, 3 x 3, and maps the derived image's px to the
+    parent's, both in the lab's frame. `region` is such as `corner:top_left`, `edge:left:2`, `surface:1:0`."""
+
+    dataset: str
+    sample: str
+    region: str
+    homography: tuple[FiniteFloat, ...] = Field(min_length=9, max_length=9)
+
+
 class Sample(Record):
-    """One thing to judge: images by role (`main`, later `front`, `back`, `light:1` …) and where it comes from."""
+    """One thing to judge: images by role (`main`, later `front`, `back`, `light:1` …) and where it comes from.
+
+    `tags` are working marks; a sample `excluded` (the reason) is left out of new versions.
+    """
 
     id: str
     images: dict[str, ImageRef]
@@ -131,6 +153,9 @@ class Sample(Record):
     dpi: float | None = None
     status: SampleStatus = "unlabelled"
     split: Literal["train", "val", "test"] | None = None
+    tags: tuple[str, ...] = ()
+    excluded: str | None = None
+    parent: Lineage | None = None
 
     @property
     def main(self) -> ImageRef:

@@ -31,7 +31,8 @@ def test_tasks_have_the_promised_shape(call) -> None:
     assert dual["classes"] == {"1": "outer_border", "2": "graphical_border"}
     assert dual["main_metric"] == "side_error_mm" and dual["output"] == ["box", "mask"]
     assert set(dual) == {"id", "category", "kind", "description", "precision", "speed", "complexity", "input", "output",
-                         "main_metric", "classes", "architectures"}  # fmt: skip
+                         "main_metric", "classes", "architectures", "trainable"}  # fmt: skip
+    assert dual["trainable"] and not by_id["corner_analysis.sharpness_rating"]["trainable"]
     rows = {a["id"]: a for a in dual["architectures"]}
     assert rows["mask_rcnn"]["available"] and rows["mask_rcnn"]["reason"] is None
     assert not rows["detectron2"]["available"] and "built from source" in rows["detectron2"]["reason"]

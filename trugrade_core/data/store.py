@@ -54,12 +54,20 @@ def annotation_id(sample: str, label: str | None, value: Value, layer: str = "ma
     return digest({"sample": sample, "layer": layer, "label": label, "value": value.model_dump(mode="json")})[:16]
 
 
-def put_entry(annotation: Annotation, *, who: str, tool: str, replaces: str | None = None) -> LogEntry:
-    """The log entry that says `annotation`. `replaces` is the entry a person saw when changing it."""
+def status_id(sample: str, layer: str = "main") -> str:
+    """The id of what is said of the sample as a whole: one a sample and layer."""
+    return digest({"sample": sample, "layer": layer, "status": True})[:16]
+
+
+def put_entry(
+    annotation: Annotation, *, who: str, tool: str, replaces: str | None = None, suggested_by: str | None = None
+) -> LogEntry:
+    """The log entry that says `annotation`. `replaces` is the entry a person saw when changing it, `suggested_by` the
+    model whose suggestion was shown."""
     return LogEntry(
         entry=str(ULID()), annotation=annotation.id, sample=annotation.sample, layer=annotation.layer, op="put",
         replaces=replaces, label=annotation.label, value=annotation.value, attributes=annotation.attributes,
-        who=who, when=now(), tool=tool,
+        who=who, when=now(), tool=tool, suggested_by=suggested_by,
     )  # fmt: skip
 
 
@@ -243,12 +251,15 @@ class Dataset:
         return {sample: [self.annotation(line) for line in lines] for sample, lines in self.current().items()}
 
     def current(self) -> dict[str, list[bytes]]:
-        """As `annotations`, as log lines for `annotation`: a fifth of the memory."""
+        """As `annotations`, as log lines for `annotation`: a fifth of the memory. What is said of a sample as a whole
+        is the sample's `status`, no label."""
         found: dict[str, list[bytes]] = {}
         for heads in self._heads("main").values():
-            puts = [line for line in heads if json.loads(line)["op"] == "put"]
+            puts = [(line, entry) for line in heads if (entry := json.loads(line))["op"] == "put"]
             if puts:
-                found.setdefault(json.loads(puts[-1])["sample"], []).append(puts[-1])
+                line, entry = puts[-1]
+                if (entry.get("value") or {}).get("type") != "status":
+                    found.setdefault(entry["sample"], []).append(line)
         return found
 
     def annotation(self, line: bytes) -> Annotation:

@@ -44,8 +44,12 @@ IMAGE = pa.struct(
 SAMPLES = pa.schema(
     [("id", pa.string()), ("images", pa.list_(IMAGE)), ("sources", pa.list_(pa.string())), ("card", pa.string()),
      ("card_assumed", pa.bool_()), ("design", pa.string()), ("session", pa.string()), ("side", pa.string()),
-     ("origin", pa.string()), ("dpi", pa.float64()), ("status", pa.string()), ("split", pa.string())]
+     ("origin", pa.string()), ("dpi", pa.float64()), ("status", pa.string()), ("split", pa.string()),
+     ("more", pa.string())]
 )  # fmt: skip
+LATER = ("tags", "excluded", "parent")
+"""Fields of a sample that came after the first versions: those that say something lie together in `more`, as JSON, and
+an absent `more` is no part of the digest, so that the digests of before stay what they were."""
 ANNOTATIONS = pa.schema(
     [("id", pa.string()), ("sample", pa.string()), ("layer", pa.string()), ("label", pa.string()),
      ("type", pa.string()), ("value", pa.string()), ("attributes", pa.string())]
@@ -59,12 +63,14 @@ ANNOTATIONS = pa.schema(
 def _sample_row(sample: Sample) -> dict[str, Any]:
     row = sample.model_dump(mode="json")
     row["images"] = [{"role": role, **ref} for role, ref in sorted(row["images"].items())]
-    return row
+    later = {name: value for name in LATER if (value := row.pop(name))}
+    return {**row, "more": canonical_json(later) if later else None}
 
 
 def _sample(row: dict[str, Any]) -> Sample:
     images = {image["role"]: {k: v for k, v in image.items() if k != "role"} for image in row["images"]}
-    return Sample.model_validate({**row, "images": images})
+    later = json.loads(row["more"] or "{}")
+    return Sample.model_validate({**{k: v for k, v in row.items() if k != "more"}, **later, "images": images})
 
 
 def _annotation_row(annotation: Annotation) -> dict[str, Any]:
@@ -87,6 +93,8 @@ class _Digest:
         self.add("classes", [c.model_dump() for c in classes])
 
     def add(self, what: str, row: Any) -> None:
+        if what == "sample" and row["more"] is None:
+            row = {name: value for name, value in row.items() if name != "more"}
         self._sha.update(f"{what} {canonical_json(row)}\n".encode())
 
     def hex(self) -> str:
@@ -212,8 +220,8 @@ def _write(ds: Dataset, folder: Path) -> VersionManifest:
 
     def sample_rows() -> Iterator[dict[str, Any]]:
         for sample in index.read_all(sorted(index.offsets)):
-            if sample.split is None:
-                continue  # imported since the cards were shared out: it belongs to the next version
+            if sample.split is None or sample.excluded is not None:
+                continue  # without a split it came since the cards were shared out: it belongs to the next version
             ids.append(sample.id)
             counts[sample.split]["samples"] += 1
             counts[sample.split]["labelled"] += sample.status == "done"
@@ -289,7 +297,13 @@ class Version:
         manifest = ds.manifest(wanted)
         folder = ds.versions_path / manifest.version
         try:
-            tables = pq.read_table(folder / "samples.parquet"), pq.read_table(folder / "annotations.parquet")
+            samples, annotations = (
+                pq.read_table(folder / "samples.parquet"),
+                pq.read_table(folder / "annotations.parquet"),
+            )
+            if "more" not in samples.schema.names:  # of before there was any
+                samples = samples.append_column("more", pa.nulls(len(samples), pa.string()))
+            tables = samples, annotations
             found = _digest_of(manifest, *tables)
         except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as e:
             raise _changed(folder, f"cannot be read ({e})") from e

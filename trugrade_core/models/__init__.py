@@ -191,9 +191,21 @@ def describe(task: Task) -> list[dict[str, Any]]:
     """The rows of `trugrade tasks` for a task's architectures, the ones that cannot run here with their reason."""
     rows = []
     for name in task.architectures:
-        row = ARCHITECTURES[name]
-        reason = row.unavailable()
-        rows.append(
-            {"id": name, "variants": [v.id for v in row.variants], "available": not reason, "reason": reason or None}
-        )
+        reason = why_not(name)
+        variants = [v.id for v in ARCHITECTURES[name].variants] if name in ARCHITECTURES else []
+        rows.append({"id": name, "variants": variants, "available": not reason, "reason": reason or None})
     return rows
+
+
+def why_untrainable(task: Task) -> str:
+    """Why this version cannot train a task, or ''. Its datasets can be made, labelled and checked all the same."""
+    if task.trainable and any(name in ARCHITECTURES for name in task.architectures):
+        return ""
+    return f"this version has no model for {task.id} yet; its datasets can be made, labelled and checked"
+
+
+def why_not(architecture: str) -> str:
+    """Why an architecture that the task table names cannot run here and what to do about it, or ''."""
+    if architecture not in ARCHITECTURES:
+        return f"this version has no model '{architecture}' yet; its datasets can be made and labelled."
+    return ARCHITECTURES[architecture].unavailable()

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict  # pydantic reads typing's own only from
 from trugrade_core.config import RunConfig, get_key, given_keys, leaves, set_key
 from trugrade_core.errors import ConfigError, TruGradeError, WeightsMissing, nearest
 from trugrade_core.machine import Machine
-from trugrade_core.models import Architecture, Variant, get_architecture
+from trugrade_core.models import Architecture, Variant, get_architecture, why_untrainable
 from trugrade_core.schema import Record, VersionManifest
 from trugrade_core.tasks import LABEL_SHAPES, Task, get_task
 
@@ -168,10 +168,14 @@ def plan_run(
 
 def _task(answers: _Answers) -> Task | None:
     try:
-        return get_task(answers.asked("task"))
+        task = get_task(answers.asked("task"))
     except TruGradeError as e:
         answers.refused("task", f"{e.message}; {e.what_to_do}")
         return None
+    if reason := why_untrainable(task):
+        answers.refused("task", reason)
+        return None
+    return task
 
 
 def _architecture(answers: _Answers, task: Task | None) -> tuple[Architecture | None, Variant | None]:

@@ -11,7 +11,7 @@ from trugrade_core.config import RunConfig, get_key, leaves, load_mapping, parse
 from trugrade_core.data.store import Dataset, list_datasets
 from trugrade_core.data.versions import Version, summary
 from trugrade_core.errors import DatasetError, TrainingError, TruGradeError, UsageError
-from trugrade_core.models import describe
+from trugrade_core.models import describe, why_untrainable
 from trugrade_core.runs import RunFolder, list_ids
 from trugrade_core.schema import Sample
 from trugrade_core.tasks import TASKS
@@ -34,7 +34,11 @@ def tasks() -> list[dict[str, Any]]:
     )
     return [
         {word: getattr(task, word) for word in words}
-        | {"classes": {str(i): name for i, name in enumerate(task.classes, 1)}, "architectures": describe(task)}
+        | {
+            "classes": {str(i): name for i, name in enumerate(task.classes, 1)},
+            "architectures": describe(task),
+            "trainable": not why_untrainable(task),
+        }
         for task in TASKS.values()
     ]
 

@@ -13,7 +13,7 @@ from trugrade_core.data.versions import Version
 from trugrade_core.errors import TrainingError, TruGradeError, UsageError, WeightsMissing
 from trugrade_core.jobs import launch
 from trugrade_core.machine import Machine
-from trugrade_core.models import ARCHITECTURES, Architecture, Variant, get_architecture
+from trugrade_core.models import ARCHITECTURES, Architecture, Variant, get_architecture, why_untrainable
 from trugrade_core.models.weights import resolve
 from trugrade_core.monitor.experiments import environment, uncommitted_diff
 from trugrade_core.runs import Command, RunFolder
@@ -71,6 +71,8 @@ def suggest(
     """`{"config", "reasons"}`: a configuration for the version and the task, each value with its reason."""
     version = Version.open(ws, dataset)
     row = get_task(task)
+    if reason := why_untrainable(row):
+        raise UsageError(reason, code="task.untrainable", what_to_do="See: trugrade tasks")
 
     def weights_found(architecture: Architecture, variant: Variant, word: str) -> Path | None:
         try:
@@ -291,5 +293,6 @@ def _is_variant(name: str) -> bool:
 
 
 def ready_tasks(classes: list[str]) -> list[str]:
-    """Task ids, those whose own classes the dataset has first."""
-    return sorted(TASKS, key=lambda task: not set(TASKS[task].classes) <= set(classes))
+    """Ids of the tasks that can be trained, those whose own classes the dataset has first."""
+    known = [task.id for task in TASKS.values() if not why_untrainable(task)]
+    return sorted(known, key=lambda task: not set(TASKS[task].classes) <= set(classes))
