@@ -1,4 +1,4 @@
-# make app | test | test-more | test-all | lint | bench | lock | install | clean
+# make app | test | test-more | test-all | lint | bench | label-studio | lock | install | clean
 # Needs Python >= 3.11, make and git. Variables: PY, VENV, TORCH=cuda|cpu.
 PY    ?= python3
 VENV  ?= .venv
@@ -7,11 +7,12 @@ TORCH ?= cuda
 TORCH_CPU_INDEX ?=
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.stamp-$(TORCH)
+LABEL_STUDIO := .venv-label-studio
 PIP   := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install app test test-more test-all lint bench lock clean
+.PHONY: help install app test test-more test-all lint bench label-studio lock clean
 
 help:
 	@sed -n '1,2s/^# //p' Makefile
@@ -58,8 +59,17 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
+# Label Studio's server in an environment of its own: it pins other packages than the lab. About 1 GB.
+label-studio: $(LABEL_STUDIO)/.stamp
+
+$(LABEL_STUDIO)/.stamp: $(STAMP) requirements-label-studio.lock
+	rm -rf $(LABEL_STUDIO)
+	$(PY) -m venv $(LABEL_STUDIO)
+	$(BIN)/python -m uv pip install --quiet --python $(LABEL_STUDIO)/bin/python --no-deps --require-hashes -r requirements-label-studio.lock
+	@touch $@
+
 lock: $(STAMP)
 	$(BIN)/python .ci/lock.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LABEL_STUDIO) .mypy_cache .ruff_cache .pytest_cache .hypothesis
