@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from trugrade_core.cli import catalog, data, lab, model, run
+from trugrade_core.cli import catalog, create, data, lab, model, run
 
 app = typer.Typer(
     name="trugrade",
@@ -18,6 +18,9 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(run.app, name="run")
 app.add_typer(catalog.app, name="catalog")
+for module in (create,):
+    for command in module.COMMANDS:
+        data.app.command()(command)
 for module in (lab, model):
     for command in module.COMMANDS:
         app.command()(command)

@@ -34,7 +34,8 @@ def make_request(source: Path, options: ImportOptions, known_classes: tuple[str,
             f for f in opened.files if suffix(f) != suffix(cards.name) or (opened.root / f).resolve() != cards
         ]
     label_files = set() if labels is None or only_listed else _inside(opened, labels)
-    candidates = [file for file in opened.images() if file not in label_files]
+    wanted = set(opened.images() if options.only is None else options.only)
+    candidates = [file for file in opened.images() if file not in label_files and file in wanted]
     proper = [file for file in candidates if not in_mask_folder(file)]
     return Request(opened, proper or candidates, labels, options, known_classes, only_listed)
 

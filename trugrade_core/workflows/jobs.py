@@ -16,6 +16,7 @@ from trugrade_core.workspace import Workspace
 WORK: dict[str, str] = {
     "import": "trugrade_core.workflows.datasets:do_import",
     "synth": "trugrade_core.workflows.datasets:do_synth",
+    "watch": "trugrade_core.workflows.watching:do_watch",
     "export_dataset": "trugrade_core.workflows.datasets:do_export",
     "train": "trugrade_core.workflows.training:do_train",
     "evaluate": "trugrade_core.workflows.evaluating:do_evaluate",

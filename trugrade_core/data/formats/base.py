@@ -28,7 +28,7 @@ LOWEST_DPI, HIGHEST_DPI = 1.0, 100_000.0
 
 class ImportOptions(BaseModel):
     """How to read a source. `mapping` is {their class or column name: ours}; `who` is written into the log; an image
-    of more than `max_pixels` is refused from its header."""
+    of more than `max_pixels` is refused from its header; of a folder's images `only` these are taken, when given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,6 +43,7 @@ class ImportOptions(BaseModel):
     dry_run: bool = False
     who: str = ""
     max_pixels: int = Field(default=MAX_PIXELS, gt=0)
+    only: tuple[str, ...] | None = None
 
     @field_validator("dpi")
     @classmethod

@@ -1,0 +1,154 @@
+"""A dataset from the question: its task, classes, guidelines; and a watched folder."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trugrade_core.cli import run_line
+from trugrade_core.data.importing import ImportOptions
+from trugrade_core.data.store import Dataset
+from trugrade_core.errors import DatasetError, ImageError, UsageError
+from trugrade_core.tasks import TASKS
+from trugrade_core.workflows import creating, watching
+
+
+def png(seed: int, size: int = 40) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (size, size, 3), np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_makes_a_dataset_with_its_classes_and_words(ws, task) -> None:
+    made = creating.create_dataset(ws, "new", task, who="ada")
+    row = TASKS[task]
+    assert made["task"] == task and [c["name"] for c in made["classes"]] == list(row.classes)
+    assert all(c["shape"] in row.shapes for c in made["classes"])
+    assert made["guidelines"] == row.guidelines.strip() and len(made["guidelines"]) > 100
+    assert creating.task_of(Dataset.open(ws, "new")) is row
+
+
+def test_a_dataset_is_not_started_twice_nor_for_what_is_not_known(ws) -> None:
+    creating.create_dataset(ws, "cards", "border_detection.dual_class", architecture="retinanet")
+    assert creating.describe(ws, "cards")["architecture"] == "retinanet"
+    with pytest.raises(DatasetError, match="there already"):
+        creating.create_dataset(ws, "cards", "border_detection.dual_class")
+    with pytest.raises(UsageError, match="no task 'border_detection") as e:
+        creating.create_dataset(ws, "other", "border_detection.duel_class")
+    assert "border_detection.dual_class" in e.value.what_to_do
+    with pytest.raises(UsageError, match="no architecture 'resnet'"):
+        creating.create_dataset(ws, "other", "border_detection.dual_class", architecture="resnet")
+    with pytest.raises(UsageError, match="cannot be the name"):
+        creating.create_dataset(ws, "a/b", "border_detection.dual_class")
+    assert not (ws.datasets / "other").exists()
+
+
+def test_earlier_guidelines_are_kept(ws) -> None:
+    creating.create_dataset(ws, "cards", "edge_analysis.wear_detection", guidelines="first", who="ada")
+    creating.set_guidelines(ws, "cards", "second\n", who="ben")
+    creating.set_guidelines(ws, "cards", "second", who="cyd")  # says nothing new
+    assert creating.describe(ws, "cards")["guidelines"] == "second"
+    assert [(h["text"], h["who"]) for h in creating.guideline_history(ws, "cards")] == [
+        ("first", "ada"),
+        ("second", "ben"),
+    ]
+    with pytest.raises(UsageError, match="100,001 characters"):
+        creating.set_guidelines(ws, "cards", "x" * 100_001)
+
+
+def test_an_example_picture_lies_in_the_store(ws) -> None:
+    markdown = creating.add_picture(ws, png(0), name="a [bad] (name).png")
+    sha = markdown.rpartition("/")[2].rstrip(")")
+    assert markdown == f"![a bad name](/lab/image/{sha})" and ws.find_image(sha).read_bytes() == png(0)
+    with pytest.raises(ImageError):
+        creating.add_picture(ws, png(0)[:200], name="cut.png")
+
+
+def test_the_command_line_starts_a_dataset(ws, tmp_path, capsys) -> None:
+    words = tmp_path / "words.md"
+    words.write_text("Look twice.")
+    line = ["-w", str(ws.root), "--json", "data"]
+    assert run_line([*line, "new", "edges", "--task", "edge_analysis.quality_rating", "--guidelines", str(words)]) == 0
+    assert json.loads(capsys.readouterr().out)["guidelines"] == "Look twice."
+    assert run_line([*line, "guidelines", "edges", "--set", str(tmp_path / "none.md")]) == 2
+    assert "cannot be read" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert run_line([*line, "watch", str(tmp_path / "nowhere"), "--dataset", "edges"]) == 1
+    assert "no such folder" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+# --- a watched folder ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "scanner"
+    path.mkdir()
+    return path
+
+
+def watch(ws, folder) -> watching.Watch:
+    ds = Dataset(ws, "cards")
+    if not ds.path.exists():
+        Dataset.create(ws, "cards")
+    return watching.Watch(ds, folder, ImportOptions())
+
+
+def looks(watched: watching.Watch, times: int = 2) -> str:
+    said: list[str] = []
+    for _ in range(times):
+        watched.look(say=said.append)
+    return said[-1]
+
+
+def test_a_file_that_is_still_being_written_waits(ws, folder) -> None:
+    watched = watch(ws, folder)
+    data = png(1)
+    (folder / "a.png").write_bytes(data[:300])
+    assert "1 still being written" in looks(watched, 1)
+    (folder / "a.png").write_bytes(data)  # it has grown since the last look
+    assert "1 still being written" in looks(watched, 1) and not watched.ds.samples()
+    assert "1 taken" in looks(watched, 1)
+    assert [s.sources for s in watched.ds.iter_samples()] == [("a.png",)]
+
+
+def test_a_file_that_came_to_rest_torn_is_told_and_taken_when_it_is_mended(ws, folder) -> None:
+    watched = watch(ws, folder)
+    (folder / "a.png").write_bytes(png(1)[:300])
+    assert "1 left out" in looks(watched) and "a.png" in looks(watched)
+    (folder / "a.png").write_bytes(png(1))
+    assert "left out" not in looks(watched) and len(watched.ds.samples()) == 1
+
+
+def test_a_watch_goes_on_where_the_last_one_ended(ws, folder, monkeypatch) -> None:
+    for n in range(3):
+        (folder / f"{n}.png").write_bytes(png(n))
+    looks(watch(ws, folder))
+    (folder / "3.png").write_bytes(png(3))
+    read = []
+    real = watching.import_dataset
+    monkeypatch.setattr(watching, "import_dataset", lambda *a, **k: read.append(a[3].only) or real(*a, **k))
+    again = watch(ws, folder)
+    looks(again, 3)
+    assert read == [("3.png",)] and again.taken == 1 and len(again.ds.samples()) == 4
+
+
+def test_labels_that_come_after_their_picture_are_taken(ws, folder) -> None:
+    watched = watch(ws, folder)
+    (folder / "a.png").write_bytes(png(1))
+    looks(watched)
+    (folder / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (folder / "data.yaml").write_text("names: [border]\n")
+    looks(watched)
+    assert [a.label for a in watched.ds.annotations()[next(iter(watched.ds.samples()))]] == ["border"]
+
+
+def test_a_folder_that_goes_away_ends_the_watch_with_words(ws, folder) -> None:
+    watched = watch(ws, folder)
+    folder.rmdir()
+    with pytest.raises(DatasetError, match="the watched folder is gone"):
+        looks(watched)
