@@ -175,6 +175,11 @@ def facts(items: Sequence[tuple[str, str, str]]) -> str:
     return f'<div class="tg-facts">{cells}</div>'
 
 
+def pairs(rows: Sequence[tuple[str, str]]) -> str:
+    """HTML of names and what belongs to them, one below the other, in small type."""
+    return f'<dl class="tg-pairs">{"".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows)}</dl>'
+
+
 def clip(text: str, rem: int = 22) -> str:
     """A name that may be 200 characters long: cut with an ellipsis, whole in its tooltip."""
     return f'<span class="tg-clip" style="max-width:{rem}rem" title="{escape(text)}">{escape(text)}</span>'

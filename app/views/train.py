@@ -12,10 +12,10 @@ import streamlit as st
 from app import forms, jobcard, look, state
 from trugrade_core.config import RunConfig
 from trugrade_core.data.store import Dataset
-from trugrade_core.models import ARCHITECTURES
+from trugrade_core.models import ARCHITECTURES, why_not, why_untrainable
 from trugrade_core.tasks import TASKS
 from trugrade_core.train.plan import Estimate
-from trugrade_core.workflows import training
+from trugrade_core.workflows import creating, datasets, training
 from trugrade_core.workspace import Workspace
 
 
@@ -23,8 +23,8 @@ def main() -> None:
     ws = state.workspace()
     with look.head("Train") as right:
         launch = right.empty()
-    versions = state.all_versions(ws)
-    if not versions:
+    names = state.dataset_names(ws)
+    if not names:
         look.empty(
             "No dataset version yet",
             "A training stands on a version: labelled cards, split into train, val and test.",
@@ -33,8 +33,8 @@ def main() -> None:
         )
         _queue(ws)
         return
-    dataset = _data(ws, versions)
-    task, architecture = _architecture(ws, dataset)
+    dataset, linked = _data(ws, names)
+    task, architecture = _architecture(ws, dataset, linked) if "@" in dataset else ("", "")
     if not architecture:
         return
     config, random_init = _configuration(ws, dataset, task, architecture)
@@ -59,21 +59,29 @@ def _step(number: int, title: str, said: str = "") -> None:
 # --- 1 and 2: data and architecture -------------------------------------------------------------------------------
 
 
-def _data(ws: Workspace, versions: list[str]) -> str:
+def _data(ws: Workspace, names: list[str]) -> tuple[str, bool]:
+    """The chosen version, or the name of a dataset that has none yet; and whether the address asked for that one."""
     _step(1, "Data")
+    versions = state.all_versions(ws)
+    listed = [*versions, *(name for name in names if not any(v.startswith(f"{name}@") for v in versions))]
     wanted = state.param("dataset")
     if wanted and "@" not in wanted:
-        wanted = next((name for name in versions if name.startswith(f"{wanted}@")), "")
+        wanted = next((name for name in listed if name.startswith(f"{wanted}@")), wanted)
     left, right = st.columns([2, 3], vertical_alignment="center")
     found = left.selectbox(
         "Dataset version",
-        versions,
-        index=versions.index(wanted) if wanted in versions else 0,
+        listed,
+        index=listed.index(wanted) if wanted in listed else 0,
+        format_func=lambda name: name if "@" in name else f"{name} (no version yet)",
         key="train-data",
         label_visibility="collapsed",
     )
+    linked = st.query_params.get("dataset") in (found, found.partition("@")[0])
     state.keep(dataset=found)
     name, _, number = found.partition("@")
+    if not number:
+        _no_version(ws, name, right)
+        return found, linked
     with look.errors("reading the version"):
         splits = Dataset.open(ws, name).manifest(number).splits
         right.caption(
@@ -82,14 +90,40 @@ def _data(ws: Workspace, versions: list[str]) -> str:
                 for split, n in splits.items()
             )
         )
-    return found
+    return found, linked
 
 
-def _architecture(ws: Workspace, dataset: str) -> tuple[str, str]:
+def _no_version(ws: Workspace, name: str, right: Any) -> None:
+    counts = next((row for row in state.dataset_rows(ws) if row["name"] == name), None)
+    if not counts or not counts["samples"]:
+        right.caption("It has no images yet.")
+        if right.button("Bring images", icon=":material/upload:", type="primary"):
+            state.go("datasets", dataset=name, view="import")
+        return
+    right.caption(
+        f"{look.count(counts['samples'], 'sample')}, {counts['labelled']:,} labelled; a training stands on a version of them."
+    )
+    if right.button("Split and keep a version", icon=":material/call_split:", type="primary"):
+        with look.errors("splitting"):
+            made = datasets.split_dataset(ws, name)
+            state.go("train", dataset=f"{name}@{made['version']}")
+
+
+def _architecture(ws: Workspace, dataset: str, linked: bool) -> tuple[str, str]:
     _step(2, "What to learn, and with which architecture")
-    classes = list(state.dataset(ws, dataset.partition("@")[0]).classes)
-    tasks = training.ready_tasks(classes)
-    asked = state.param("task")
+    name = dataset.partition("@")[0]
+    own = creating.describe(ws, name)
+    tasks = training.ready_tasks([c["name"] for c in own["classes"]])
+    if own["task"] in TASKS and own["task"] not in tasks:
+        reason = why_untrainable(TASKS[own["task"]])
+        look.empty(
+            "This dataset cannot be trained on yet",
+            f"It was made for {TASKS[own['task']].title}: {reason}.",
+            icon="block",
+        )
+        return own["task"], ""
+    # A link's words come first, then what the dataset was made for, then what this session used last.
+    asked = (linked and st.query_params.get("task")) or own["task"] or state.param("task")
     left, right = st.columns(2, gap="medium")
     task = left.segmented_control(
         "Task",
@@ -97,30 +131,30 @@ def _architecture(ws: Workspace, dataset: str) -> tuple[str, str]:
         format_func=lambda t: TASKS[t].title,
         default=asked if asked in tasks else tasks[0],
         required=True,
-        key="train-task",
+        key=f"train-task-{name}",
     )
     row = TASKS[task]
     facts = (("precision", row.precision), ("speed", row.speed), ("needs", row.input), ("gives", ", ".join(row.output)))
     left.caption(f"{row.description} " + " · ".join(f"{name}: {text}" for name, text in facts))
-    reasons = {name: ARCHITECTURES[name].unavailable() for name in row.architectures}
-    here = [name for name, reason in reasons.items() if not reason]
+    reasons = {architecture: why_not(architecture) for architecture in row.architectures}
+    here = [architecture for architecture, reason in reasons.items() if not reason]
     if not here:
         look.empty("No architecture can run here", "; ".join(filter(None, reasons.values())), icon="block")
         return task, ""
-    asked = state.param("architecture")
+    asked = (linked and st.query_params.get("architecture")) or own["architecture"] or state.param("architecture")
     chosen = right.segmented_control(
         "Architecture",
         here,
         default=asked if asked in here else here[0],
         required=True,
-        key=f"train-architecture-{task}",
+        key=f"train-architecture-{name}-{task}",
     )
     state.keep(task=task, architecture=chosen)
     arch = ARCHITECTURES[chosen]
     right.caption(f"Gives {' and '.join(arch.outputs)} · licence {arch.licence}")
-    for name, reason in reasons.items():
+    for architecture, reason in reasons.items():
         if reason:
-            right.caption(f":material/block: **{name}** cannot run here: {reason}")
+            right.caption(f":material/block: **{architecture}** cannot run here: {reason}")
     return task, chosen
 
 
