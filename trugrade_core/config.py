@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from trugrade_core.errors import ConfigError, UsageError, nearest
@@ -142,13 +142,55 @@ class LossConfig(Group):
     regularization: Regularization = Regularization()
 
 
+Half = Annotated[float, Field(ge=0, le=0.5)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def spread(title: str, help: str, *, unit: str = "") -> Any:
+    return key("auto", title, f"{help} auto takes the preset's own.", unit=unit, advanced=True)
+
+
+class Augmentation(Group):
+    """Random changes of the training pictures. `augmentation: none` alone is the preset."""
+
+    preset: Literal["auto", "none", "border", "corner", "edge", "surface"] = key(
+        "auto", "Augmentation", "What may vary without destroying what is graded; auto takes the task's."
+    )
+    shift: Union[Auto, Half] = spread("Shift", "Farthest move.", unit="of the canvas")  # noqa: UP007
+    scale_min: Union[Auto, Annotated[float, Field(ge=0.2, le=1)]] = spread("Smallest scale", "Of the resized picture.")  # noqa: UP007
+    scale_max: Union[Auto, Annotated[float, Field(ge=1, le=3)]] = spread("Largest scale", "Of the resized picture.")  # noqa: UP007
+    turn_deg: Union[Auto, Annotated[float, Field(ge=0, le=45)]] = spread("Turn", "Farthest free turn.", unit="degrees")  # noqa: UP007
+    quarter_turns: Literal["auto", "on", "off"] = key(
+        "auto", "Quarter turns", "By 90, 180 and 270 degrees. auto takes the preset's own.", advanced=True
+    )
+    mirror: Literal["auto", "none", "horizontal", "diagonal"] = key(
+        "auto", "Mirror", "Half of the moved samples. auto takes the preset's own.", advanced=True
+    )
+    unmoved: Union[Auto, Share] = spread("Unmoved", "Share of samples that keep their place.")  # noqa: UP007
+    brightness: Union[Auto, Annotated[float, Field(ge=0, le=0.9)]] = spread("Brightness", "Spread about 1.")  # noqa: UP007
+    gamma: Union[Auto, Annotated[float, Field(ge=0, le=1.5)]] = spread("Gamma", "Spread about 1, in logarithms.")  # noqa: UP007
+    noise: Auto | Annotated[float, Field(ge=0, le=50)] = spread(
+        "Noise", "Largest standard deviation.", unit="levels of 255"
+    )
+    jpeg_quality: Union[Auto, Annotated[int, Field(ge=10, le=100)]] = spread(  # noqa: UP007
+        "JPEG quality", "Lowest quality of a compression; 100 is none."
+    )
+    blur_px: Auto | Annotated[float, Field(ge=0, le=5)] = spread(
+        "Blur", "Largest standard deviation.", unit="px of the canvas"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_alone(cls, given: Any) -> Any:
+        """`augmentation: none`; `default` is how files of before say auto."""
+        return {"preset": "auto" if given == "default" else given} if isinstance(given, str) else given
+
+
 class DataConfig(Group):
     image_size: Union[Auto, Annotated[int, Field(ge=64, le=2048, multiple_of=32)]] = key(  # noqa: UP007
         "auto", "Image size", "Long side of the network's input; auto takes the architecture's.", unit="px"
     )
-    augmentation: Literal["default", "none"] = key(
-        "default", "Augmentation", "Random placement, scale, turns and light."
-    )
+    augmentation: Augmentation = Augmentation()
     workers: Union[Auto, Annotated[int, Field(ge=0, le=64)]] = key(  # noqa: UP007
         "auto", "Loader processes", "Processes that prepare batches; auto leaves the cores to the model.", advanced=True
     )

@@ -91,7 +91,10 @@ class Annotation(Record):
 
 
 class LogEntry(Record):
-    """A line of a dataset's append-only annotation log; current annotations are the entries nothing replaces."""
+    """A line of a dataset's append-only annotation log; current annotations are the entries nothing replaces.
+
+    What settles a conflict replaces several entries: it is written once for each, under one `entry`. `reason` says why.
+    """
 
     entry: str
     annotation: str
@@ -106,6 +109,7 @@ class LogEntry(Record):
     when: datetime
     tool: str
     suggested_by: str | None = None
+    reason: str = ""
 
 
 # --- what is annotated ------------------------------------------------------------------------------------------
@@ -138,7 +142,8 @@ class Lineage(Record):
 class Sample(Record):
     """One thing to judge: images by role (`main`, later `front`, `back`, `light:1` …) and where it comes from.
 
-    `tags` are working marks; a sample `excluded` (the reason) is left out of new versions.
+    `tags` are working marks; a sample `excluded` (the reason) is left out of new versions. `design` is the picture (set
+    and number), `print` the issue of it (edition, foil, year), `session` the sitting at the scanner.
     """
 
     id: str
@@ -156,6 +161,7 @@ class Sample(Record):
     tags: tuple[str, ...] = ()
     excluded: str | None = None
     parent: Lineage | None = None
+    print: str | None = None
 
     @property
     def main(self) -> ImageRef:
@@ -188,6 +194,8 @@ class VersionManifest(Record):
     """By split: samples, cards, and how many samples are labelled (not in manifests of before it was counted)."""
     seed: int = 0
     ratios: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    by: tuple[str, ...] = ()
+    """What was kept in one split beside the card: design, print, session."""
 
     def labelled(self, split: str) -> int:
         """Images of the split that can be trained on or scored."""
@@ -232,16 +240,20 @@ class Preprocess(Record):
     def scale(self, width: int, height: int) -> float:
         return self.size / max(width, height)
 
-    def canvas(self, image: Image) -> Image:
-        """(H, W, 3) uint8 to (size, size, 3) uint8."""
+    def content(self, image: Image) -> Image:
+        """(H, W, 3) uint8 to the resized image (h, w, 3) uint8, which is not padded yet."""
         import cv2
 
         height, width = image.shape[:2]
         s = self.scale(width, height)
         wh = max(1, round(width * s)), max(1, round(height * s))
-        how = cv2.INTER_AREA if s < 1 else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(image, wh, interpolation=cv2.INTER_AREA if s < 1 else cv2.INTER_LINEAR), np.uint8)
+
+    def canvas(self, image: Image) -> Image:
+        """(H, W, 3) uint8 to (size, size, 3) uint8."""
+        resized = self.content(image)
         out = np.full((self.size, self.size, 3), self.pad, np.uint8)
-        out[: wh[1], : wh[0]] = cv2.resize(image, wh, interpolation=how)
+        out[: resized.shape[0], : resized.shape[1]] = resized
         return out
 
     def normalise(self, canvas: Image) -> NDArray[np.float32]:

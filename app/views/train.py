@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import forms, jobcard, look, state
+from app import augment_panel, forms, jobcard, look, state
 from trugrade_core.config import RunConfig
 from trugrade_core.data.store import Dataset
 from trugrade_core.models import ARCHITECTURES, why_not, why_untrainable
@@ -175,6 +175,10 @@ def _configuration(ws: Workspace, dataset: str, task: str, architecture: str) ->
         classes = state.dataset(ws, dataset.partition("@")[0]).classes
         config = forms.edit(editing, key=key, architectures=[architecture], classes=classes)
         _reasons(editing)
+        if config is not None and st.toggle(
+            "Look at the augmentation", key="train-augmentation", help="What a training will see of a sample, live."
+        ):
+            augment_panel.show(ws, editing, config, key)
         with st.container(horizontal=True):
             random_init = st.toggle(
                 "Go on without missing weights",

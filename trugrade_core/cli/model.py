@@ -187,4 +187,26 @@ def export(
     say(report, human)
 
 
-COMMANDS = (suggest, train, evaluate, gauge, predict, export)
+def augment(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Picture to write, .png or .jpg.")],
+    config: Annotated[Path | None, typer.Argument(help="A .yaml, .toml or .json configuration.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="NAME or NAME@VERSION, instead of or over the file's.")] = None,
+    task: Annotated[str | None, typer.Option(help="Instead of or over the file's.")] = None,
+    set: Annotated[list[str] | None, typer.Option("--set", help="dotted.key=value. May be repeated.")] = None,
+    sample: Annotated[str, typer.Option(help="Sample id; the first training sample when left out.")] = "",
+    worst_of: Annotated[int, typer.Option(help="The worst among so many draws, instead of the first.", min=0)] = 0,
+) -> None:
+    """The very pictures that a training will see of a sample, labels and all, on one sheet."""
+    from trugrade_core.workflows import augmenting, training
+
+    given = training.read_config(config, dataset=dataset, task=task, sets=set or [])
+    found = augmenting.write_sheet(workspace(), given, out, sample=sample, worst_of=worst_of)
+
+    def human() -> None:
+        table(["epoch", "of the label in view"], [(d["epoch"] + 1, f"{d['kept']:.0%}") for d in found["draws"]])
+        line(f"Sample {found['sample']}, drawn on {out}")
+
+    say(found, human)
+
+
+COMMANDS = (suggest, augment, train, evaluate, gauge, predict, export)

@@ -45,7 +45,7 @@ def overlay(
         box = (np.array(instance.box) + 0.5) * scale - 0.5
         if instance.mask is not None:
             _contour(drawn, instance.mask, scale, colour, thick)
-        _closed(drawn, box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2), colour, thick)
+        outlined(drawn, box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2), colour, thick)
         _label(drawn, f"{instance.label} {instance.score:.2f}", (float(box[0]), float(box[1])), colour)
     if mm_per_px:
         _scale_bar(drawn, 10 / mm_per_px * scale)
@@ -76,7 +76,8 @@ def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:
     return np.round(points * (1 << SUBPIXEL)).astype(np.int32)
 
 
-def _closed(image: Image, points: NDArray[np.float64], colour: tuple[int, int, int], thick: int) -> None:
+def outlined(image: Image, points: NDArray[np.float64], colour: tuple[int, int, int], thick: int) -> None:
+    """Draw a closed line through (N, 2) points onto the picture, on a dark one so that it shows on any ground."""
     cv2.polylines(image, [_fixed(points)], True, (0, 0, 0), thick + 2, cv2.LINE_AA, SUBPIXEL)
     cv2.polylines(image, [_fixed(points)], True, colour, thick, cv2.LINE_AA, SUBPIXEL)
 

@@ -77,5 +77,11 @@ class Task:
         return self.kind in TRAINABLE
 
     @property
+    def augmentation(self) -> str:
+        """The preset of `data.augment.PRESETS` that destroys nothing of what is graded. Relief and reflectance bear
+        none: turned pictures need turned lamps."""
+        return "none" if self.kind == "map" else self.region.part if self.region else "border"
+
+    @property
     def shapes(self) -> tuple[ShapeKind, ...]:
         return LABEL_SHAPES[self.kind]

@@ -71,8 +71,7 @@ class ImageCache:
                 f"is {image.shape[1]} x {image.shape[0]} px, its dataset says {main.width} x {main.height}",
                 where=str(item.path),
             )
-        sx, sy = self.preprocess.axis_scale(main.width, main.height)
-        return self.preprocess.canvas(image)[: round(main.height * sy), : round(main.width * sx)]
+        return self.preprocess.content(image)
 
     def _keep(self, path: Path, image: Image) -> None:
         """Write it down for the next time. The image is at hand: a disk that takes no more must not end the training."""
@@ -89,10 +88,17 @@ class ImageCache:
 
 
 class CardImages(Dataset[Batch]):
-    """Items by (epoch, index); augmented when `seed` is given, by a generator of (seed, epoch, index) alone."""
+    """Items by (epoch, index); augmented `within` settings, if any, as (seed, epoch, index) alone say."""
 
-    def __init__(self, items: Sequence[Item], classes: Sequence[str], cache: ImageCache, seed: int | None) -> None:
-        self.items, self.classes, self.cache, self.seed = items, classes, cache, seed
+    def __init__(
+        self,
+        items: Sequence[Item],
+        classes: Sequence[str],
+        cache: ImageCache,
+        within: augment.Settings | None,
+        seed: int = 0,
+    ) -> None:
+        self.items, self.classes, self.cache, self.within, self.seed = items, classes, cache, within, seed
 
     def __len__(self) -> int:
         return len(self.items)
@@ -102,15 +108,10 @@ class CardImages(Dataset[Batch]):
         item, preprocess = self.items[index], self.cache.preprocess
         image = self.cache.get(item)
         height, width = item.sample.main.height, item.sample.main.width
-        matrix = canvas_matrix(preprocess, width, height)
-        if self.seed is None:
-            canvas = np.full((preprocess.size, preprocess.size, 3), preprocess.pad, np.uint8)
-            canvas[: image.shape[0], : image.shape[1]] = image
-        else:
-            rng = augment.generator(self.seed, epoch, index)
-            drawn = augment.draw(rng, (image.shape[1], image.shape[0]), preprocess.size)
-            canvas = augment.apply(image, drawn, preprocess.size, preprocess.pad)
-            matrix = augment.compose(drawn.matrix, matrix)
+        canvas, moved = augment.augmented(
+            image, preprocess.size, preprocess.pad, self.within, (self.seed, epoch, index)
+        )
+        matrix = augment.compose(moved, canvas_matrix(preprocess, width, height))
         target = place(item.annotations, self.classes, matrix, preprocess.size, width, height)
         tensors = {
             "boxes": torch.from_numpy(target.boxes),

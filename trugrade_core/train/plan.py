@@ -15,6 +15,7 @@ from typing import Any, Literal
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
 from trugrade_core.config import RunConfig, get_key, given_keys, leaves, set_key
+from trugrade_core.data import augment
 from trugrade_core.errors import ConfigError, TruGradeError, WeightsMissing, nearest
 from trugrade_core.machine import Machine
 from trugrade_core.models import Architecture, Variant, get_architecture, why_untrainable
@@ -35,6 +36,7 @@ ACCUMULATION = "hyperparameters.advanced_settings.gradient_accumulation_steps"
 STRATEGY = "hyperparameters.advanced_settings.multi_gpu_strategy"
 LOSS = "loss_config.primary_loss"
 FOCAL = ("loss_config.focal_loss_params.alpha", "loss_config.focal_loss_params.gamma")
+AUGMENTATION = "data.augmentation"
 PROBED = "probed at start"
 DEFAULTS = {key: field.default for key, field in leaves()}
 
@@ -149,6 +151,7 @@ def plan_run(
     _losses(answers, row)
     _optimization(answers, row, manifest, devices)
     _data(answers, variant, machine, accelerator, devices)
+    _augmentation(answers, task)
     for key, _ in leaves():
         answers.used(key, answers.asked(key))
     return RunPlan(
@@ -370,6 +373,20 @@ def _data(answers: _Answers, variant: Variant | None, machine: Machine, accelera
         answers.used("machine.threads", threads, f"more than the {machine.cores} cores here: expect it to be slower")
     if answers.asked("data.class_weights") == "auto":
         answers.used("data.class_weights", "auto", "counted over the training split at start")
+
+
+def _augmentation(answers: _Answers, task: Task | None) -> None:
+    group = answers.config.data.augmentation
+    own = task.augmentation if task else "none"
+    within = augment.settings(group, own)
+    preset = own if group.preset == "auto" else group.preset
+    answers.used(f"{AUGMENTATION}.preset", preset, f"the one for {task.id}" if task and group.preset == "auto" else "")
+    for name in type(group).model_fields:
+        key = f"{AUGMENTATION}.{name}"
+        if within is None:
+            answers.unread(key, "nothing is augmented")
+        elif answers.asked(key) == "auto":
+            answers.used(key, getattr(within, name, None), f"the preset's ({preset})")
 
 
 def _resolved(config: RunConfig, entries: dict[str, Entry]) -> RunConfig:

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
+from trugrade_core.data import augment
 from trugrade_core.data.versions import Version
 from trugrade_core.errors import DatasetError, TrainingError
 from trugrade_core.models import ModelSpec, get_architecture
@@ -98,8 +99,8 @@ def prepare(plan: RunPlan, version: Version, folder: RunFolder, emit: Emit) -> R
         net.load_state_dict(state["model"])  # before the optimizer is made: norms follow what is loaded
     train_items, val_items = _items(version, "train"), _items(version, "val")
     cache = ImageCache(version.ws.cache, Preprocess(size=int(config.data.image_size)))
-    augmented = config.seed if config.data.augmentation == "default" else None
-    train_data = CardImages(train_items, plan.classes, cache, augmented)
+    within = augment.settings(config.data.augmentation, get_task(config.task).augmentation)
+    train_data = CardImages(train_items, plan.classes, cache, within, config.seed)
     val_data = CardImages(val_items, plan.classes, cache, None)
     if config.data.class_weights == "auto":
         labels = [a.label for item in train_items for a in item.annotations if a.label]

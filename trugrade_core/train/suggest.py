@@ -21,6 +21,13 @@ SMALLEST_OBJECT_PX = 24
 """Below this many canvas pixels an object's short side is too small for the detectors' strides."""
 STEPS = {"cpu": 900, "cuda": 6000}
 """Optimizer steps a first run is given; enough for the loss to settle on card borders."""
+AUGMENTED = {
+    "border": "cards lie anywhere, at any scale and in any light",
+    "corner": "a corner crop has its place and its scale: only what the scanner varies is varied",
+    "edge": "an edge strip has its place and its scale: only what the scanner varies is varied",
+    "surface": "defects lie anywhere and in any direction, at one scale",
+    "none": "turned pictures would need turned lamps",
+}
 LEARNING_RATES = {"adamw": 1e-3, "sgd": 1e-2}
 
 
@@ -99,6 +106,7 @@ def suggest(
     word, why = _weights(row, variant, weights_found)
     put("architecture_config.pretrained_weights", word, why)
     _from_data(put, facts, variant)
+    put("data.augmentation.preset", task.augmentation, AUGMENTED[task.augmentation])
     _from_size(put, manifest.labelled("train"), row, machine)
     if variant.depthwise and not machine.gpus:
         put("hyperparameters.advanced_settings.mixed_precision", False,
@@ -164,7 +172,6 @@ def _from_data(put: Callable[[str, Any, str], None], facts: Facts, variant: Vari
         size = max(64, facts.long_side_px // 32 * 32)
         why = f"the images are {facts.long_side_px} px long: more would only be blown up"
     put("data.image_size", size, why)
-    put("data.augmentation", "default", "cards lie anywhere, at any scale and in any light")
     counts = facts.class_counts
     if counts and max(counts.values()) > 3 * min(counts.values()):
         put("data.class_weights", "auto", f"classes differ much in number: {counts}")
