@@ -45,8 +45,9 @@ app: $(STAMP)
 test: $(STAMP)
 	$(PYTEST) -m "not slow and not browser and not labelstudio"
 
-test-more: $(STAMP)
-	$(PYTEST) -m "slow or browser or labelstudio"
+test-more: $(STAMP) label-studio
+	$(PYTEST) -m "slow or browser"
+	$(PYTEST) -m labelstudio -n 0
 
 test-all: test test-more
 

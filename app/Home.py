@@ -12,11 +12,19 @@ import streamlit as st
 # {section of the navigation: [(file in app/views and address, title, icon)]}
 SECTIONS = {
     "": [("home", "Home", "home")],
-    "Dataset Creator": [("new_dataset", "New dataset", "add_circle"), ("datasets", "Datasets", "photo_library")],
+    "Dataset Creator": [
+        ("new_dataset", "New dataset", "add_circle"),
+        ("datasets", "Datasets", "photo_library"),
+        ("annotate", "Annotate", "draw"),
+    ],
     "Professional Training": [("train", "Train", "tune")],
     "Performance Monitoring": [("monitor", "Monitor", "monitoring"), ("compare", "Compare", "compare_arrows")],
     "Model Export & Deployment": [("export", "Export", "deployed_code"), ("try_it", "Try it", "center_focus_strong")],
-    "Quality Assurance": [("evaluate", "Evaluate", "fact_check")],
+    "Quality Assurance": [
+        ("check", "Check", "rule"),
+        ("review", "Review", "how_to_vote"),
+        ("evaluate", "Evaluate", "fact_check"),
+    ],
     " ": [("catalog", "Catalog", "database")],
 }
 

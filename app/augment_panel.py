@@ -20,6 +20,8 @@ SLIDERS = ("shift", "scale_min", "scale_max", "turn_deg", "brightness", "gamma",
 @st.fragment
 def show(ws: Workspace, editing: forms.Editing, config: RunConfig, key: str) -> None:
     """Only this part runs again while a slider is moved; `Use these values` puts them into the configuration."""
+    if st.session_state.pop(f"{key}:taken", False):
+        st.rerun()  # the form and the plan follow
     with look.errors("augmenting a sample"):
         looked = _looked(ws, config, st.session_state.get(f"{key}:sample") or "")
         ids = state.cached(
@@ -30,11 +32,9 @@ def show(ws: Workspace, editing: forms.Editing, config: RunConfig, key: str) -> 
             within = _controls(ids, looked.within, key)
         with pictures:
             _pictures(replace(looked, within=within), key)
-    if within != looked.within and controls.button(
-        "Use these values", type="primary", icon=":material/check:", key=f"{key}:use"
-    ):
-        _use(editing, within, key)
-        st.rerun()
+    if within != looked.within:
+        controls.button("Use these values", type="primary", icon=":material/check:", key=f"{key}:use",
+                        on_click=_use, args=(editing, within, key))  # fmt: skip
 
 
 def _looked(ws: Workspace, config: RunConfig, sample: str) -> augmenting.Looked:
@@ -93,3 +93,4 @@ def _use(editing: forms.Editing, within: Settings | None, key: str) -> None:
                 editing.set(f"{GROUP}.{field}", value)
     editing.revision += 1
     st.session_state[f"{key}:yaml"] = editing.yaml()
+    st.session_state[f"{key}:taken"] = True

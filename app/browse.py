@@ -1,187 +1,311 @@
-"""Browsing a dataset: a filtered, paged grid of thumbnails with outlines, and one sample in its original pixels."""
+"""Browsing a dataset of any size: a filtered, paged grid of thumbnails with outlines, and one sample in its original pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app import look, overlay, state
-from app.state import Loaded
+from app import explore_bar, explore_edit, explore_panel, look, overlay, state
+from trugrade_core.data.filters import Filter
+from trugrade_core.errors import UsageError
 from trugrade_core.schema import Sample
+from trugrade_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from trugrade_core.data.explore import Explorer, Found
 
 PAGE = 60
-FILTERS = ("q", "status", "split", "origin", "class")
 MARKS = {
     "done": "check_circle",
     "unlabelled": "radio_button_unchecked",
     "skipped": "skip_next",
     "rescan": "restart_alt",
+    "unsure": "help",
 }
-TILES = {"small": 110, "medium": 160, "large": 260}
+_HERE = Path(__file__).parent
 
 
-def grid(loaded: Loaded) -> None:
-    if not loaded.samples:
+def grid(ws: Workspace, found: Explorer, classes: Sequence[str]) -> None:
+    name = found.ds.name
+    st.html(_HERE / "explore.css")
+    explore_bar.subset_card(ws)
+    if not found.total():
         look.empty(
             "No samples yet",
             "Imported images will stand here as a grid.",
             icon="image",
             action=look.IMPORT,
-            dataset=loaded.name,
+            dataset=name,
             view="import",
         )
         return
-    with st.container(horizontal=True, vertical_alignment="center"):
-        _filter_widgets(loaded)
-        tile = st.segmented_control(
-            "Tiles",
-            list(TILES),
-            required=True,
-            label_visibility="collapsed",
-            **state.in_url("tiles", "medium", list(TILES)),
-        )
-        st.toggle("Outlines", value=True, key="browse-outlines")
-    found = _filtered(loaded)
-    pages = max(1, -(-len(found) // PAGE))
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        chips = " ".join(
-            look.chip(f"{name}: {value}", icon="filter_alt") for name, value in _asked().items() if name != "q"
-        )
-        counted = f"{look.count(len(found), 'sample')} of {len(loaded.samples):,}"
-        st.html(f'<span class="tg-soft">{counted}</span> &nbsp;{overlay.legend(loaded.classes)} {chips}')
-        page = st.pagination(pages, key="browse-page") if pages > 1 else 1
-    if not found:
-        look.empty("Nothing fits", "No sample fits all the filters above.", icon="filter_alt_off")
+    f = _filter(name)
+    if f is None:
         return
-    shown = found[(page - 1) * PAGE : page * PAGE]
-    tiles = "".join(_tile(loaded, sample) for sample in shown)
-    look.linked(f'<div class="tg-grid" style="--tile:{TILES[tile]}px">{tiles}</div>', key="browse-grid")
+    explore_bar.bar(found, classes)
+    explore_bar.said(found)
+    if not explore_bar.is_on("panel"):
+        _tiles(found, f, classes)
+        return
+    left, right = st.columns([3.4, 1], gap="medium")
+    with left:
+        _tiles(found, f, classes)
+    with right:
+        explore_panel.panel(found, f, classes)
 
 
-def _filter_widgets(loaded: Loaded) -> None:
-    """Bound to the URL, so that a link opens the same view."""
-    st.text_input(
-        "Search",
-        placeholder="file, card or sample id",
-        width=220,
-        icon=":material/search:",
-        label_visibility="collapsed",
-        **state.in_url("q", ""),
+def _filter(name: str) -> Filter | None:
+    """The filter and order of the address; None, and it is said, when they mean nothing."""
+    from trugrade_core.data.filters import order
+
+    try:
+        order(explore_bar.sort())
+        return explore_bar.asked()
+    except UsageError as e:
+        look.error(e)
+        if st.button("Clear the filter", type="primary", icon=":material/filter_alt_off:"):
+            state.go("datasets", dataset=name, view="browse")
+        return None
+
+
+@st.fragment
+def _tiles(found: Explorer, f: Filter, classes: Sequence[str]) -> None:
+    """The count, the selection and a page of tiles; turning the page and selecting draw no more than this."""
+    name = found.ds.name
+    page = found.page(f, sort=explore_bar.sort(), number=_number(), size=PAGE)
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        counted = f"{look.count(page.total, 'sample')} of {found.total():,}"
+        legend = "" if explore_bar.is_on("panel") else overlay.legend(classes)
+        asked = f'<span class="tg-soft">{counted}</span> {explore_bar.chips(name, f)} {legend}'
+        look.linked(f'<div class="tg-asked">{asked}</div>', key="explore-asked")
+        if page.pages > 1:
+            _turn(page.number, page.pages)
+    explore_edit.bar(found, f, page.total, classes)
+    if not page.rows:
+        look.empty("Nothing fits", "No sample fits the whole filter.", icon="filter_alt_off")
+        if st.button("Clear the filter", icon=":material/filter_alt_off:"):
+            state.go("datasets", dataset=name, view="browse", **explore_bar.params(Filter()))
+        return
+    tile = explore_bar.TILES.get(st.query_params.get("tiles", ""), explore_bar.TILES["medium"])
+    drawn = explore_bar.is_on("outlines")
+    address = explore_bar.params(f)
+    tiles = "".join(_tile(name, row, classes, address, drawn=drawn) for row in page.rows)
+    _grid(
+        name,
+        page.number,
+        page.pages,
+        f'<div class="tg-grid" style="--tile:{tile}px">{tiles}</div>',
+        [r.sample.id for r in page.rows],
     )
-    active = sum(name in _asked() for name in FILTERS[1:])
-    options = (
-        ("status", ["any", *MARKS]),
-        ("split", ["any", "train", "val", "test", "none"]),
-        ("origin", ["any", "real", "synthetic"]),
-        ("class", ["any", *loaded.classes]),
+
+
+def _turn(number: int, pages: int) -> None:
+    # A new one for each page: the address says which, whoever turned it.
+    key = f"explore-page-{number}-{pages}"
+    st.pagination(
+        pages,
+        default=number,
+        max_visible_pages=5,
+        key=key,
+        on_change=lambda: explore_bar.put(pg="" if st.session_state[key] == 1 else str(st.session_state[key])),
     )
-    with st.popover(f"Filters · {active}" if active else "Filters", icon=":material/filter_list:"):
-        for name, words in options:
-            st.selectbox(name.capitalize(), words, **state.in_url(name, "any", words))
 
 
-def _asked() -> dict[str, str]:
-    """The filters in the URL that narrow anything."""
-    return {name: value for name in FILTERS if (value := st.query_params.get(name, "")) not in ("", "any")}
+def _number() -> int:
+    text = st.query_params.get("pg", "")
+    return int(text) if text.isdecimal() else 1
 
 
-def _filtered(loaded: Loaded) -> list[Sample]:
-    asked = _asked()
-    words, label = asked.get("q", "").lower(), asked.get("class")
+def _grid(name: str, number: int, pages: int, html: str, ids: Sequence[str]) -> None:
+    component = st.components.v2.component(
+        "tg_grid",
+        html='<div class="tg-linked"></div>',
+        js=(_HERE / "explore_grid.js").read_text(),
+        isolate_styles=False,
+    )
 
-    def fits(sample: Sample) -> bool:
-        return (
-            asked.get("status", sample.status) == sample.status
-            and asked.get("split", sample.split or "none") == (sample.split or "none")
-            and asked.get("origin", sample.origin) == sample.origin
-            and (label is None or any(a.label == label for a in loaded.annotations.get(sample.id, [])))
-            and (not words or any(words in text.lower() for text in (sample.id, sample.card, *sample.sources)))
-        )
+    def picked() -> None:
+        told = st.session_state["explore-grid"].get("picked")
+        if told:
+            marked = explore_edit.selected(name)
+            for id in told["ids"]:
+                marked.pop(id, None)
+            marked.update(dict.fromkeys(told["on"]))
+            st.session_state["explore-all"] = ""
 
-    return [sample for sample in loaded.samples.values() if fits(sample)]
+    def turned() -> None:
+        step = st.session_state["explore-grid"].get("turn") or 0
+        if 1 <= number + step <= pages:
+            explore_bar.put(pg=str(number + step))
+
+    marked = explore_edit.selected(name)
+    told = component(
+        key="explore-grid",
+        data={"html": html, "selected": [id for id in ids if id in marked], "rev": f"{explore_edit.rev()}"},
+        on_picked_change=picked,
+        on_turn_change=turned,
+        on_go_change=lambda: None,
+    )
+    if told.go:
+        state.go(told.go["page"], **told.go["params"])
 
 
-def _tile(loaded: Loaded, sample: Sample) -> str:
-    drawn = loaded.annotations.get(sample.id, []) if st.session_state.get("browse-outlines", True) else []
-    picture = overlay.thumb(sample, overlay.annotation_shapes(drawn, loaded.classes))
-    name = overlay.name_of(sample)
+def _tile(name: str, row: Found, classes: Sequence[str], address: dict[str, str], *, drawn: bool) -> str:
+    sample = row.sample
+    picture = overlay.thumb(sample, overlay.annotation_shapes(row.annotations, classes) if drawn else [])
+    file = overlay.name_of(sample)
     mark = look.mark(MARKS[sample.status], sample.status)
     made = look.mark("auto_awesome", "synthetic") if sample.origin == "synthetic" else ""
-    caption = f'<div class="cap"><span title="{escape(name)}">{escape(name)}</span><span>{escape(sample.split or "")} {made}{mark}</span></div>'
-    return look.link("datasets", picture + caption, css="tg-tile", dataset=loaded.name, sample=sample.id, **_asked())
+    caption = (
+        f'<div class="cap"><span title="{escape(file)}">{escape(file)}</span>'
+        f"<span>{escape(sample.split or '')} {made}{mark}</span></div>"
+    )
+    link = look.link(
+        "datasets", f'<div class="tg-marked">{picture}{_marks(row)}</div>{caption}', css="tg-tile" + (" tg-out" if sample.excluded else ""), dataset=name,
+        sample=sample.id, **address,
+    )  # fmt: skip
+    box = f'<button class="tg-pick" role="checkbox" aria-checked="false" tabindex="-1" aria-label="select {escape(file)}">check</button>'
+    return f'<div class="tg-cellbox" data-id="{sample.id}">{link}{box}</div>'
 
 
-def detail(loaded: Loaded, sample_id: str) -> None:
-    """One sample: its picture as large as the screen allows, what is drawn on it, and where it comes from."""
-    sample = loaded.samples.get(sample_id)
-    if sample is None:
-        look.empty("No such sample", f"The dataset has no sample {sample_id[:40]}.", icon="image_not_supported")
+def _marks(row: Found) -> str:
+    """Score, tags, findings, conflicts and exclusion, as small marks on the picture."""
+    marks = []
+    if row.score is not None:
+        marks.append(f'<span title="score">{row.score:g}</span>')
+    if row.sample.tags:
+        marks.append(f'<span title="{escape("tags: " + ", ".join(row.sample.tags))}">{look.icon("sell")}</span>')
+    if row.findings:
+        said = escape("findings: " + ", ".join(row.findings))
+        marks.append(f'<span class="warn" title="{said}">{look.icon("warning")}</span>')
+    if row.conflicts:
+        marks.append(f'<span class="bad" title="people say different things">{look.icon("call_split")}</span>')
+    if row.sample.excluded:
+        marks.append(
+            f'<span class="bad" title="{escape("excluded: " + row.sample.excluded)}">{look.icon("block")}</span>'
+        )
+    return f'<div class="tg-marks">{"".join(marks)}</div>' if marks else ""
+
+
+# --- one sample ---------------------------------------------------------------------------------------------------
+
+
+def detail(found: Explorer, classes: Sequence[str], sample_id: str) -> None:
+    """One sample in its original pixels, with what is known of it, inside the filter that led here."""
+    rows = found.get([sample_id])
+    f = _filter(found.ds.name)
+    if f is None:
         return
-    annotations = loaded.annotations.get(sample.id, [])
+    if not rows:
+        look.empty("No such sample", f"This dataset has no sample '{sample_id[:40]}'.", icon="image_not_supported")
+        if st.button("All samples", icon=":material/grid_view:"):
+            state.go("datasets", dataset=found.ds.name, view="browse", sample="")
+        return
+    (row,) = rows
+    sample = row.sample
     picture, facts = st.columns([5, 2], gap="medium")
     with picture:
-        _steps(loaded, sample)
-        overlay.sample_viewer(sample, overlay.annotation_shapes(annotations, loaded.classes), key=f"sample-{sample.id}")
+        _steps(found, sample, f)
+        overlay.sample_viewer(sample, overlay.annotation_shapes(row.annotations, classes), key=f"sample-{sample.id}")
     with facts:
         look.table(
             ["", ""],
-            [[f'<span class="tg-soft">{name}</span>', value] for name, value in _facts(sample)],
+            [[f'<span class="tg-soft">{name}</span>', value] for name, value in _facts(row)],
             key="sample-facts",
         )
         st.subheader("What is drawn")
-        if annotations:
-            rows = [
-                [
-                    look.chip(a.label or a.value.type, color=overlay.color_of(a.label, loaded.classes)),
-                    a.value.type,
-                    _extent(sample, overlay.outlines(a.value)),
-                ]
-                for a in annotations[:200]
-            ]
-            look.table(["class", "shape", "size"], rows, key="sample-annotations")
-        else:
-            st.caption("Nothing is drawn: background." if sample.status == "done" else "Not labelled yet.")
+        _annotations(row, classes)
 
 
-def _steps(loaded: Loaded, sample: Sample) -> None:
-    asked = _asked()
-    ids = [other.id for other in _filtered(loaded)]
-    if sample.id not in ids:
-        asked, ids = {}, list(loaded.samples)
-    at = ids.index(sample.id)
+def _annotations(row: Found, classes: Sequence[str]) -> None:
+    sample = row.sample
+    if not row.annotations:
+        st.caption("Nothing is drawn: background." if sample.status == "done" else "Not labelled yet.")
+        return
+    rows = []
+    for a in row.annotations[:200]:
+        words: Any = a.label or a.value.type
+        size = _extent(sample, overlay.outlines(a.value))
+        if a.value.type == "score":
+            size = f"{a.value.score:g}"
+        elif a.value.type == "tags":
+            size = escape(", ".join(a.value.tags) or "none")
+        severity = a.attributes.get("severity")
+        kind = a.value.type + (f" · {escape(str(severity))}" if severity else "")
+        rows.append([look.chip(words, color=overlay.color_of(a.label, classes)), kind, size])
+    look.table(["class", "shape", "size"], rows, key="sample-annotations")
+
+
+def _steps(found: Explorer, sample: Sample, f: Filter) -> None:
+    name, order = found.ds.name, explore_bar.sort()
+    beside = found.neighbours(f, order, sample.id)
+    if beside is None:  # it does not fit: among all of them, then
+        f = Filter()
+        beside = found.neighbours(f, order, sample.id)
+    asked = explore_bar.params(f)
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("All samples", icon=":material/grid_view:", key="sample-back"):
-            state.go("datasets", dataset=loaded.name, view="browse", sample="", **asked)
+            number = -(-beside.at // PAGE) if beside else 1
+            state.go("datasets", dataset=name, view="browse", sample="", pg=str(number) if number > 1 else "", **asked)
+        before, after = (beside.before, beside.after) if beside else (None, None)
         if st.button(
-            "Previous", icon=":material/chevron_left:", disabled=at == 0, shortcut="Left", key="sample-previous"
+            "Previous", icon=":material/chevron_left:", disabled=not before, shortcut="Left", key="sample-previous"
         ):
-            state.go("datasets", dataset=loaded.name, sample=ids[at - 1], **asked)
+            state.go("datasets", dataset=name, sample=before or "", **asked)
+        if st.button("Next", icon=":material/chevron_right:", disabled=not after, shortcut="Right", key="sample-next"):
+            state.go("datasets", dataset=name, sample=after or "", **asked)
+        if beside:
+            st.caption(f"{beside.at:,} of {beside.total:,}")
         if st.button(
-            "Next", icon=":material/chevron_right:", disabled=at == len(ids) - 1, shortcut="Right", key="sample-next"
+            "Annotate",
+            icon=":material/draw:",
+            shortcut="e",
+            key="sample-annotate",
+            help="Draw on it, inside this filter",
         ):
-            state.go("datasets", dataset=loaded.name, sample=ids[at + 1], **asked)
-        st.caption(f"{at + 1:,} of {len(ids):,}")
+            words = f.params() | ({"sort": order} if order != "arrival" else {})
+            state.go("annotate", dataset=name, sample=sample.id, **words)
 
 
-def _facts(sample: Sample) -> list[tuple[str, str]]:
+def _facts(row: Found) -> list[tuple[str, str]]:
+    sample = row.sample
     image = sample.main
     mm = sample.mm_per_px
     size = f"{image.width:,} × {image.height:,} px"
     if mm:
         size += f" · {look.extent(image.width, image.height, mm)}"
     dpi = sample.dpi or image.dpi
+    status = look.icon(MARKS[sample.status], sample.status)
+    if row.conflicts:
+        status += f' <span class="tg-state failed">{look.icon("call_split", "people say different things")}</span>'
     rows = [
         ("file", escape("\n".join(sample.sources[:5]) or "not known")),
         ("sample", f'<span class="tg-mono">{sample.id}</span>'),
         ("card", escape(sample.card) + (' <span class="tg-soft">(assumed)</span>' if sample.card_assumed else "")),
-        ("status", look.icon(MARKS[sample.status], sample.status)),
+        ("status", status),
         ("split", sample.split or "none yet"),
+    ]
+    optional = (
+        ("excluded", escape(sample.excluded or "")),
+        ("tags", " ".join(look.chip(tag, icon="sell") for tag in sample.tags)),
+        ("findings", ", ".join(look.wrap(code) for code in row.findings)),
+        ("said by", escape(", ".join(row.annotators))),
+        ("changed", f"{row.changed:%Y-%m-%d %H:%M} UTC" if row.changed else ""),
+    )
+    rows += [pair for pair in optional if pair[1]]
+    rows += [
         ("size", size),
         ("resolution", f"{look.number(dpi)} dpi" if dpi else "not known: nothing can be said in mm"),
         ("bytes", f"{look.size(image.bytes)} · {image.suffix.lstrip('.')} · {image.mode}, {image.bits} bit"),
         ("origin", sample.origin),
     ]
+    if parent := sample.parent:
+        whole = look.link("datasets", escape(parent.dataset), dataset=parent.dataset, sample=parent.sample)
+        rows.append(("cut from", f"{whole} <span class='tg-soft'>{escape(parent.region)}</span>"))
     for name, value in (("design", sample.design), ("session", sample.session), ("side", sample.side)):
         if value:
             rows.append((name, escape(value)))

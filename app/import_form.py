@@ -109,7 +109,7 @@ def _options() -> Any:
             "List of cards",
             key="import-cards",
             placeholder="a CSV on the lab's machine",
-            help="Columns file, card, design, session, side, origin, dpi. An uploaded file named cards.csv is taken as it.",
+            help="Columns file, card, design, print, session, side, origin, dpi. An uploaded file named cards.csv is taken as it.",
         )
 
     def made() -> ImportOptions:
@@ -179,6 +179,12 @@ def report(found: dict[str, Any], args: dict[str, Any]) -> None:
             )
             if len(skipped) > SHOWN:
                 st.caption(f"The first {SHOWN} of {len(skipped):,}; the job's folder holds them all.")
+    if checked := found.get("check"):
+        st.caption(
+            f"Checked without reading pictures: {checked['verdict'].replace('_', ' ')}, because {checked['reason']}."
+        )
+        if found["taken"] and st.button("Check it with its pictures", icon=":material/rule:", key="import-check"):
+            state.go("check", dataset=found["dataset"], task="", check="", job="")
     if (
         not dry
         and found["taken"]

@@ -86,12 +86,17 @@ def instance_shapes(instances: Iterable[Instance], classes: Sequence[str]) -> li
 def thumb(sample: Sample, shapes: Sequence[Shape]) -> str:
     """A small picture with its outlines, as HTML; loaded when it comes into view."""
     image = sample.main
-    side = "width:100%" if image.width * 4 >= image.height * 3 else "height:100%"
+    return thumb_of(image.sha256, image.width, image.height, name_of(sample), shapes)
+
+
+def thumb_of(sha256: str, width: int, height: int, name: str, shapes: Sequence[Shape]) -> str:
+    """As `thumb`, of a picture of `width` x `height` px whose sample is not at hand."""
+    side = "width:100%" if width * 4 >= height * 3 else "height:100%"
     drawn = "".join(_svg_shape(shape) for shape in shapes)
     return (
-        f'<div class="tg-shot"><div class="tg-pic" style="aspect-ratio:{image.width}/{image.height};{side}">'
-        f'<img src="/lab/thumb/{image.sha256}" loading="lazy" decoding="async" alt="{escape(name_of(sample))}">'
-        f'<svg viewBox="-0.5 -0.5 {image.width} {image.height}" preserveAspectRatio="none">{drawn}</svg></div></div>'
+        f'<div class="tg-shot"><div class="tg-pic" style="aspect-ratio:{width}/{height};{side}">'
+        f'<img src="/lab/thumb/{sha256}" loading="lazy" decoding="async" alt="{escape(name)}">'
+        f'<svg viewBox="-0.5 -0.5 {width} {height}" preserveAspectRatio="none">{drawn}</svg></div></div>'
     )
 
 

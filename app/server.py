@@ -3,6 +3,9 @@
 /lab/image/{sha}      what a browser can show: a rendition where it cannot show the bytes (TIFF, 16 bit, CMYK), else the bytes
 /lab/original/{sha}   the bytes exactly as they were given
 /lab/thumb/{sha}      a small picture
+/lab/half/{sha}       a smaller whole of a picture too large for a browser
+/lab/crop/{sha}?x=&y=&w=&h=   native pixels of a window of it
+/lab/example/{task}   what a task looks at, drawn by the generator
 /lab/plotly.js        the chart library, from the installed package
 /lab/tb/…             TensorBoard, once a page has started it
 
@@ -28,7 +31,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from app import state, uploads
-from trugrade_core.errors import TruGradeError
+from trugrade_core.errors import TruGradeError, UsageError
 from trugrade_core.monitor.tensorboard_server import TensorBoardServer
 from trugrade_core.workspace import Workspace
 
@@ -69,6 +72,44 @@ def thumb(request: Request) -> Response:
         return FileResponse(images.thumbnail(ws, sha), headers=FOR_GOOD)
     except TruGradeError as e:
         return Response(str(e), 422, media_type="text/plain")
+
+
+def half(request: Request) -> Response:
+    from trugrade_core.data import large
+
+    ws, sha = state.workspace(), request.path_params["sha"]
+    if ws.find_image(sha) is None:
+        return _missing(request)
+    try:
+        return FileResponse(large.smaller(ws, sha), headers=FOR_GOOD)
+    except TruGradeError as e:
+        return Response(str(e), 422, media_type="text/plain")
+
+
+def crop(request: Request) -> Response:
+    from trugrade_core.data import large
+
+    ws, sha = state.workspace(), request.path_params["sha"]
+    if ws.find_image(sha) is None:
+        return _missing(request)
+    try:
+        x, y, width, height = (int(request.query_params[name]) for name in ("x", "y", "w", "h"))
+    except (KeyError, ValueError):
+        return Response("x, y, w and h are needed, in whole pixels", 400, media_type="text/plain")
+    try:
+        return Response(large.crop(ws, sha, x, y, width, height), headers=FOR_GOOD, media_type="image/png")
+    except TruGradeError as e:
+        return Response(str(e), 400 if e.code == "image.window" else 422, media_type="text/plain")
+
+
+def example(request: Request) -> Response:
+    from trugrade_core.workflows.examples import example as made
+
+    try:
+        path = made(state.workspace(), request.path_params["task"])
+    except UsageError as e:
+        return Response(str(e), 404, media_type="text/plain")
+    return FileResponse(path, headers=FOR_GOOD)
 
 
 def chart_library(_request: Request) -> Response:
@@ -135,6 +176,9 @@ ROUTES = [
     Route("/lab/image/{sha}", image),
     Route("/lab/original/{sha}", original),
     Route("/lab/thumb/{sha}", thumb),
+    Route("/lab/half/{sha}", half),
+    Route("/lab/crop/{sha}", crop),
+    Route("/lab/example/{task}", example),
     Route("/lab/plotly.js", chart_library),
     Route("/lab/tb", tensorboard),
     # TensorBoard's page asks for time series by POST; nothing of it writes.

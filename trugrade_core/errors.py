@@ -10,6 +10,7 @@
     |-- TrainingError        a run, its folder or its checkpoints
     |-- ExportError          an artifact or its parity
     |-- CatalogError         the catalog or a query
+    |-- LabelStudioError     the team's Label Studio server, or what came from it
     `-- NotInThisVersion     a thing the plan names and this version lacks
 
 Anything else that escapes is a bug of ours (exit 3). Every message says what happened; `where` names the input,
@@ -95,6 +96,10 @@ class ExportError(TruGradeError):
 
 class CatalogError(TruGradeError):
     code = "catalog"
+
+
+class LabelStudioError(TruGradeError):
+    code = "label_studio"
 
 
 class NotInThisVersion(TruGradeError):

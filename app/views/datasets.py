@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from html import escape
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from app import browse, import_form, jobcard, look, state
-from trugrade_core.data.formats import FORMATS
+from app import (
+    browse,
+    derive_form,
+    guidelines_panel,
+    import_form,
+    jobcard,
+    label_studio_panel,
+    look,
+    state,
+    versions_panel,
+)
 from trugrade_core.runs import RunFolder
-from trugrade_core.workflows import datasets
-from trugrade_core.workflows import overview as engine
+from trugrade_core.workflows import datasets, exploring
 from trugrade_core.workspace import Workspace
 
 LOOKED_AT = 200  # runs
-EXPORTS = [name for name, row in FORMATS.items() if row.write]
-VIEWS = {"browse": "Browse", "versions": "Versions and splits", "import": "Import"}
+VIEWS = {
+    "browse": "Browse",
+    "versions": "Versions and splits",
+    "import": "Import",
+    "derive": "Cut regions",
+    "guidelines": "Guidelines",
+    "label_studio": "Label Studio",
+}
+PANELS = {
+    "versions": versions_panel.show,
+    "import": import_form.show,
+    "derive": derive_form.show,
+    "guidelines": guidelines_panel.show,
+    "label_studio": label_studio_panel.show,
+}
 
 
 def main() -> None:
@@ -77,13 +96,13 @@ def _newest_runs(ws: Workspace) -> dict[str, RunFolder]:
 
 def _row(row: dict[str, Any], run: RunFolder | None) -> list[str]:
     return [
-        look.link("datasets", look.clip(row["name"], 20), dataset=row["name"], sample="", view="browse"),
+        look.link("datasets", look.clip(row["name"], 16), dataset=row["name"], sample="", view="browse"),
         f"{row['cards']:,}",
         f"{row['samples']:,}",
         look.labelled(row),
         look.newest_version(row),
         _last_run(run) if run else "none yet",
-        look.clip(", ".join(row["classes"]) or "none yet", 14),
+        look.clip(", ".join(row["classes"]) or "none yet", 9),
     ]
 
 
@@ -116,11 +135,13 @@ def _synth(ws: Workspace) -> None:
 
 
 def _one(ws: Workspace, name: str, view: str) -> None:
-    loaded = state.dataset(ws, name)
+    classes = state.dataset(ws, name).classes
+    sample = st.query_params.get("sample", "")
+    found = state.explorer(ws, name) if sample or view == "browse" else None
     versions = state.version_names(ws, name)
-    cards = len({sample.card for sample in loaded.samples.values()})
+    counts = exploring.counts(ws, name)
     chips = [
-        look.chip(look.count(cards, "card"), icon="style"),
+        look.chip(look.count(counts["cards"], "card"), icon="style"),
         look.chip(f"@{versions[0]}" if versions else "no version yet", icon="sell"),
     ]
     with look.head(name, chips=chips):
@@ -128,11 +149,11 @@ def _one(ws: Workspace, name: str, view: str) -> None:
             if st.button("Train on it", type="primary", icon=":material/tune:"):
                 state.go("train", dataset=f"{name}@{versions[0]}")
         elif view == "browse" and st.button(
-            "Split and keep a version", type="primary", icon=":material/call_split:", disabled=not loaded.samples
+            "Split and keep a version", type="primary", icon=":material/call_split:", disabled=not counts["samples"]
         ):
             state.go("datasets", dataset=name, view="versions")
-    if sample := st.query_params.get("sample"):
-        browse.detail(loaded, sample)
+    if found and sample:
+        browse.detail(found, classes, sample)
         return
     chosen = st.segmented_control(
         "View",
@@ -145,112 +166,12 @@ def _one(ws: Workspace, name: str, view: str) -> None:
     )
     if chosen != view:
         state.go("datasets", dataset=name, view=chosen)
-    if view == "browse":
-        browse.grid(loaded)
-    elif view == "import":
-        import_form.show(ws, name)
-    else:
-        _versions(ws, name)
-
-
-def _versions(ws: Workspace, name: str) -> None:
-    found = engine.dataset(ws, name)
-    st.caption(
-        "A version is an immutable copy of the labels and splits; trainings stand on versions. Images of one card always go into one split."
-    )
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        ratios = st.text_input("Shares  :small[:gray[train/val/test]]", value="70/15/15", width=160)
-        seed = st.number_input("Seed", min_value=0, value=0, width=120)
-        split = st.button(
-            "Split anew and keep",
-            type="secondary" if found["versions"] else "primary",
-            icon=":material/call_split:",
-            disabled=not found["samples"],
-        )
-        keep = st.button(
-            "Keep as it is now", icon=":material/sell:", disabled=not found["samples"],
-            help="New cards are split by the same shares; nothing moves. Unchanged content gives the version that is there.",
-        )  # fmt: skip
-    with look.errors("keeping a version"):
-        if split:
-            made = datasets.split_dataset(ws, name, ratios=datasets.parse_ratios(ratios), seed=seed)
-            _kept(name, made)
-        if keep:
-            _kept(name, datasets.snapshot_dataset(ws, name))
-    found = engine.dataset(ws, name) if split or keep else found
-    if not found["versions"]:
-        look.empty("No version yet", "Split the cards into train, val and test; that is kept as v1.", icon="sell")
-    else:
-        look.table(
-            ["version", "samples", "train", "val", "test", "made", "digest"],
-            [_version_row(v) for v in found["versions"]],
-            key="versions",
-            right=(1, 2, 3, 4),
-        )
-    st.subheader("Classes")
-    look.table(
-        ["id", "class", "shape", "annotations"],
-        [
-            [str(i), look.clip(c["name"]), c["shape"], f"{c['annotations']:,}"]
-            for i, c in enumerate(found["classes"], 1)
-        ],
-        key="classes",
-        right=(0, 3),
-    )
-    _leave(ws, name, [v["version"] for v in found["versions"]])
-    if found["conflicts"]:
-        st.warning(
-            f"{look.count(found['conflicts'], 'annotation')} changed by two people at once; the newest counts until one settles it."
-        )
-
-
-def _leave(ws: Workspace, name: str, versions: list[str]) -> None:
-    """Exporting a version, and removing the dataset."""
-    with st.expander("Export a version as COCO, YOLO or Pascal VOC", icon=":material/output:"):
-        left, middle, right = st.columns([1, 1, 3], vertical_alignment="bottom")
-        version = left.selectbox("Version", versions, key="export-version")
-        kind = middle.selectbox("Format", EXPORTS, key="export-format")
-        out = right.text_input(
-            "New folder on the lab's machine", placeholder="/data/exports/cards-coco", key="export-folder"
-        )
-        if st.button("Export", icon=":material/output:", disabled=not (out and version)):
-            with look.errors("starting the export"):
-                job = datasets.start_export(ws, f"{name}@{version}", kind, Path(out).expanduser(), who=state.who())
-                state.keep(job=job.id)
+    if found:
         if job_id := st.query_params.get("job"):
-            jobcard.show(job_id, done=_exported)
-    with st.popover("Remove this dataset", icon=":material/delete:"):
-        st.caption("Moves it to the workspace's trash, versions and all. Images stay where they are.")
-        if st.button("Move to the trash"):
-            with look.errors("removing the dataset"):
-                datasets.remove_dataset(ws, name)
-                state.go("datasets", dataset="", view="", sample="")
-
-
-def _exported(found: dict[str, Any], args: dict[str, Any]) -> None:
-    st.success(f"{look.count(found.get('images', 0), 'image')} in {args['out']}", icon=":material/check_circle:")
-    for what, n in found["left_out"].items():
-        st.caption(f"Left out, the format has no place for it: {what} ({n:,})")
-
-
-def _kept(name: str, made: dict[str, Any]) -> None:
-    st.success(f"Kept as {name}@{made['version']}. Next: train on it.", icon=":material/check_circle:")
-
-
-def _version_row(version: dict[str, Any]) -> list[str]:
-    def of(split: str) -> str:
-        n = version["splits"].get(split, {"samples": 0, "cards": 0})
-        return f"{n['samples']:,} <span class='tg-soft'>({look.count(n['cards'], 'card')})</span>"
-
-    return [
-        f"<b>{escape(version['version'])}</b>",
-        f"{version['samples']:,}",
-        of("train"),
-        of("val"),
-        of("test"),
-        escape(version["created"][:16].replace("T", " ")) + " UTC",
-        f'<span class="tg-mono">{version["digest"][:12]}</span>',
-    ]
+            jobcard.show(job_id)
+        browse.grid(ws, found, classes)
+    else:
+        PANELS[view](ws, name)
 
 
 main()

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import streamlit as st
 
-from app import curves, jobcard, judged, look, state
+from app import curves, jobcard, judged, look, loop_bar, state
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import SPLITS
 from trugrade_core.workflows import evaluating
@@ -117,6 +117,7 @@ def _report(ws: Workspace, folder: RunFolder, split: str) -> None:
     if view != "samples":
         state.keep(only="")
     if view == "samples":
+        loop_bar.bar(ws, folder, split)
         judged.grid(ws, folder, split, found)
     elif view == "sides":
         judged.sides(found)

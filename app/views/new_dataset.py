@@ -188,3 +188,6 @@ SOURCES: dict[str, tuple[str, Callable[[Workspace, Task], Then]]] = {
     "Another dataset": ("Cut from cards whose outline is known", _derive),
     "Made-up cards": ("From the generator, with exact truth for borders", _synthetic),
 }
+
+
+main()

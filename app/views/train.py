@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import augment_panel, forms, jobcard, look, state
+from app import augment_panel, forms, jobcard, like_panel, look, state
 from trugrade_core.config import RunConfig
 from trugrade_core.data.store import Dataset
 from trugrade_core.models import ARCHITECTURES, why_not, why_untrainable
@@ -162,15 +162,18 @@ def _architecture(ws: Workspace, dataset: str, linked: bool) -> tuple[str, str]:
 
 
 def _configuration(ws: Workspace, dataset: str, task: str, architecture: str) -> tuple[RunConfig | None, bool]:
-    _step(3, "Configuration", "suggested for this data and this machine; change what you like")
+    like = like_panel.asked(ws, dataset, task, architecture)
+    _step(3, "Configuration", like_panel.words(like))
     history = not st.session_state.get("train-ignore-history", False)
-    key = f"train:{dataset}:{task}:{architecture}:{history}"
+    key = f"train:{dataset}:{task}:{architecture}:{history}" + (f":{like}" if like else "")
     with look.errors("suggesting a configuration"):
         if key not in st.session_state:
             with st.spinner("Looking at the data"):
                 found = training.suggest(ws, dataset, task, architecture=architecture, ignore_history=not history)
             flat = {k: v for k in forms.FIELDS if (v := training.dotted(found["config"], k)) is not None}
             st.session_state[key] = forms.Editing(flat, found["reasons"])
+            if like:
+                like_panel.take(ws, st.session_state[key], like, dataset)
         editing: forms.Editing = st.session_state[key]
         classes = state.dataset(ws, dataset.partition("@")[0]).classes
         config = forms.edit(editing, key=key, architectures=[architecture], classes=classes)

@@ -120,12 +120,14 @@ def test_what_is_not_there_is_named_with_the_nearest(full: Workspace, open_page:
 
 def test_splitting_keeps_a_version(full: Workspace, open_page: Open) -> None:
     at = open_page(full, "datasets", dataset="cards", view="versions")
-    next(b for b in at.button if b.label == "Split anew and keep").click()
+    next(b for b in at.button if b.label == "Preview the split").click()
     at.text_input[0].set_value("50/25/25")
     at.run()
-    assert "cards@v" in said(at)
+    next(b for b in at.button if b.label == "Split and keep").click()
+    at.run()
+    assert "Kept as cards@v" in said(at)
+    next(b for b in at.button if b.label == "Preview the split").click()
     at.text_input[0].set_value("half and half")
-    next(b for b in at.button if b.label == "Split anew and keep").click()
     at.run()
     assert "is not a set of ratios" in said(at)
 
@@ -435,15 +437,13 @@ def test_two_readers_of_a_journal_do_not_share_what_grows(full: Workspace) -> No
     assert state.journal(folder) is second  # nothing new: nothing is copied
 
 
-def test_the_train_page_parses_the_labels_once(
-    full: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_train_page_parses_no_labels(full: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     real = Dataset.annotations
     monkeypatch.setattr(Dataset, "annotations", lambda ds: read.append(ds.name) or real(ds))
     at = open_page(full, "train", dataset="cards@v1")
     at.run()
-    assert read == ["cards"]
+    assert read == []
     assert "4 samples of 4 cards" in said(at)
 
 

@@ -109,3 +109,13 @@ def test_tensorboard_is_served_under_the_same_origin(client: TestClient, full: W
         show_in_tensorboard(ws, runs[1:2])
         assert client.get("/lab/tb/data/environment").status_code == 200
     assert client.get("/lab/tb/").status_code == 503  # it ends with the app
+
+
+def test_every_task_has_an_example_picture_and_nothing_else_has(client: TestClient) -> None:
+    for task in ("border_detection.dual_class", "corner_analysis.damage_detection", "surface_analysis.quality_rating"):
+        first, again = client.get(f"/lab/example/{task}"), client.get(f"/lab/example/{task}")
+        assert first.status_code == 200 and first.content == again.content
+        picture = cv2.imdecode(np.frombuffer(first.content, np.uint8), cv2.IMREAD_COLOR)
+        assert max(picture.shape[:2]) == 640 and picture.std() > 20
+    answer = client.get("/lab/example/..%2F..%2Fetc")
+    assert answer.status_code == 404

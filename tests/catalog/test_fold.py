@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 
 from tests.catalog.workspaces import (
@@ -234,7 +235,8 @@ def test_removed_things_leave_the_catalog(ws: Workspace) -> None:
     kept = make_run(ws)
     publish(ws)
     ws.to_trash(folder.path)
-    ws.to_trash(ws.datasets / "cards")
+    for name in ("cards", "votes"):
+        ws.to_trash(ws.datasets / name)
     ws.to_trash(ws.exports / f"{folder.id}-onnx")
     publish(ws)
     assert rows(ws, "SELECT run_id FROM runs") == [(kept.id,)]
@@ -547,3 +549,33 @@ def test_a_disk_that_cannot_be_written_is_said(ws: Workspace, monkeypatch: pytes
     with pytest.raises(CatalogError, match="could not be published"):
         publish(ws)
     assert ws.catalog.read_bytes() == before
+
+
+def test_activity_and_agreement_of_graders(ws: Workspace) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from trugrade_core.annotate.agreement import quadratic_kappa
+    from trugrade_core.schema import LogEntry, Score, Status
+
+    ds = Dataset.create(ws, "corners")
+    samples = [make_sample(n) for n in range(5)]
+    ds.put_samples(samples)
+    begun = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+    votes = {"ada": (5.0, 6.0, 7.0, 8.0, 9.0), "ben": (5.5, 6.0, 7.0, 9.0, 8.5)}
+    at = 0
+    for grader, scores in votes.items():
+        for n, score in enumerate(scores):
+            at += 1
+            when = begun + timedelta(minutes=2 * n + (60 if n == 4 else 0), hours=grader == "ben")
+            entry = {"annotation": f"{grader}{n}", "sample": samples[n].id, "layer": grader, "op": "put", "who": grader,
+                     "when": when, "tool": "annotator"}  # fmt: skip
+            ds.append([LogEntry(entry=f"{at:026d}", value=Score(score=score), **entry)])
+    said = {"annotation": "s", "sample": samples[0].id, "op": "put", "who": "ada", "when": begun, "tool": "import x"}
+    ds.append([LogEntry(entry="9" * 26, value=Status(status="done"), **said)])
+    publish(ws)
+    (pair,) = rows(ws, "SELECT grader, other, samples, within_half, quadratic_kappa FROM agreement")
+    a, b = (np.array(votes[g]) for g in ("ada", "ben"))
+    assert pair[:4] == ("ada", "ben", 5, 0.8) and pair[4] == pytest.approx(quadratic_kappa(a, b))
+    activity = rows(ws, "SELECT who, tool, changes, samples, minutes FROM annotation_activity ORDER BY who")
+    assert activity == [("ada", "annotator", 5, 5, 6.0), ("ben", "annotator", 5, 5, 6.0)]
+    assert rows(ws, "SELECT count(*) FROM annotations WHERE type = 'status'") == [(0,)]

@@ -15,7 +15,7 @@ from trugrade_core.evaluate.predictions import ROWS
 from trugrade_core.monitor.experiments import ExperimentTracker
 from trugrade_core.monitor.tracking import TrainingMonitor
 from trugrade_core.runs import RunFolder
-from trugrade_core.schema import Annotation, Box, ClassDef, ImageRef, Sample
+from trugrade_core.schema import Annotation, Box, ClassDef, ImageRef, Sample, Score
 from trugrade_core.workspace import Workspace, write_json
 
 TASK = "border_detection.dual_class"
@@ -127,9 +127,19 @@ def make_job(ws: Workspace) -> RunFolder:
     return folder
 
 
+def make_votes(ws: Workspace, sample: Sample) -> None:
+    """Two graders who score one sample blind, in a dataset of its own."""
+    ds = Dataset.create(ws, "votes")
+    ds.put_samples([sample])
+    for grader, score in (("ada", 8.0), ("ben", 8.5)):
+        vote = Annotation(id=f"{grader}-1", sample=sample.id, layer=grader, value=Score(score=score))
+        ds.append([put_entry(vote, who=grader, tool="annotator")])
+
+
 def fill(ws: Workspace) -> RunFolder:
     """One of everything; returns the run."""
     samples = make_dataset(ws)
+    make_votes(ws, make_sample(0))
     folder = make_run(ws)
     make_evaluation(folder, samples[:2])
     make_export(ws, folder)

@@ -43,8 +43,8 @@ def reasons(report: ImportReport) -> str:
 
 
 def test_the_table_of_formats() -> None:
-    assert set(FORMATS) == {"folder", "coco", "yolo", "voc", "table", "masks"}
-    assert {id for id, f in FORMATS.items() if f.write} == {"coco", "yolo", "voc"}
+    assert set(FORMATS) == {"folder", "coco", "yolo", "voc", "table", "masks", "label_studio", "labelme", "cvat"}
+    assert {id for id, f in FORMATS.items() if f.write} == {"coco", "yolo", "voc", "label_studio"}
     assert all(f.title and f.id == id for id, f in FORMATS.items())
 
 

@@ -111,14 +111,6 @@ def test_coco_and_voc_of_the_same_photographs(shared: Path, bring: Import) -> No
     assert coco.classes == voc.classes and coco.classes[15] == "person"
 
 
-@pytest.mark.parametrize(("folder", "nearest"), [("labelme", "coco"), ("cvat/datumaro_export_project", "voc")])
-def test_foreign_exports_are_not_taken_for_bare_pictures(
-    shared: Path, bring: Import, folder: str, nearest: str
-) -> None:
-    with pytest.raises(DatasetError, match=f"Nearest: {nearest}"):
-        bring(shared / "importers" / folder)
-
-
 def test_tiles_with_masks_by_table(ws: Workspace, shared: Path, bring: Import, name: str) -> None:
     report = bring(shared / "magnetic_tile")
     ds = Dataset(ws, name)

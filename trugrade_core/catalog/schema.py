@@ -329,7 +329,7 @@ TABLES = (
             op VARCHAR put or delete
             replaces VARCHAR log entry that this one replaces
             label VARCHAR class name; null for scores and tag sets
-            type VARCHAR box, polygon, mask, tags or score
+            type VARCHAR box, polygon, mask, tags, score, or status: what was said of the sample as a whole
             value JSON the shape, pixels of the image after EXIF rotation, pixel centres at integers
             attributes JSON free attributes
             who VARCHAR who did it

@@ -52,8 +52,59 @@ VIEWS = (
             WHERE b.dataset = a.dataset AND b.annotation_id = a.annotation_id AND b.replaces = a.entry)
         )
         SELECT dataset, sample_id, annotation_id, layer, label, type, value, attributes, who, logged, tool, suggested_by
-        FROM heads
+        FROM heads WHERE coalesce(type, '') <> 'status'
         QUALIFY row_number() OVER (PARTITION BY dataset, annotation_id, layer ORDER BY position DESC) = 1
+        """,
+    ),
+    View(
+        "annotation_activity",
+        "What each person did by hand, a row a dataset, tool and day. Work at Label Studio counts on the day it was pulled.",
+        columns("""
+            dataset VARCHAR name of the dataset
+            who VARCHAR the person
+            tool VARCHAR annotator, canvas, label_studio, explorer, consensus or cli
+            day DATE the day, UTC
+            changes BIGINT entries in the log
+            samples BIGINT different samples
+            minutes DOUBLE time from each change to the next, in minutes; pauses over five minutes are left out
+        """),
+        """
+        SELECT dataset, who, tool, CAST(logged AS DATE) AS day, count(*) AS changes, count(DISTINCT sample_id) AS samples,
+          sum(CASE WHEN gap BETWEEN 0 AND 5 THEN gap ELSE 0 END) AS minutes
+        FROM (
+          SELECT dataset, who, tool, logged, sample_id,
+            date_diff('millisecond', lag(logged) OVER (PARTITION BY who ORDER BY logged, position), logged) / 60000.0 AS gap
+          FROM annotation_log
+          WHERE tool IN ('annotator', 'canvas', 'label_studio', 'explorer', 'consensus', 'cli')
+        ) AS steps
+        GROUP BY dataset, who, tool, CAST(logged AS DATE)
+        """,
+    ),
+    View(
+        "agreement",
+        "How alike graders score who saw the same samples, a row a pair. Intervals and alpha: trugrade data agreement.",
+        columns("""
+            dataset VARCHAR name of the dataset
+            grader VARCHAR the one
+            other VARCHAR the other
+            samples BIGINT samples that both scored
+            difference DOUBLE mean of the one's score less the other's, in grades
+            mean_absolute DOUBLE mean distance of the scores, in grades
+            within_half DOUBLE share of samples on which they are half a grade apart or less
+            quadratic_kappa DOUBLE Cohen's kappa with quadratic weights; null where neither varies
+        """),
+        """
+        WITH scores AS (
+          SELECT dataset, sample_id, layer AS grader, TRY_CAST(value ->> '$.score' AS DOUBLE) AS score
+          FROM annotations WHERE layer <> 'main' AND type = 'score'
+        )
+        SELECT a.dataset, a.grader, b.grader AS other, count(*) AS samples, avg(a.score - b.score) AS difference,
+          avg(abs(a.score - b.score)) AS mean_absolute,
+          avg(CASE WHEN abs(a.score - b.score) <= 0.5 THEN 1.0 ELSE 0.0 END) AS within_half,
+          1 - avg((a.score - b.score) ** 2)
+            / nullif(var_pop(a.score) + var_pop(b.score) + (avg(a.score) - avg(b.score)) ** 2, 0) AS quadratic_kappa
+        FROM scores AS a JOIN scores AS b ON a.dataset = b.dataset AND a.sample_id = b.sample_id AND a.grader < b.grader
+        GROUP BY a.dataset, a.grader, b.grader
         """,
     ),
     View(

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from trugrade_core.cli import catalog, create, data, lab, model, run
+from trugrade_core.cli import (
+    annotate,
+    catalog,
+    check,
+    create,
+    data,
+    derive,
+    explore,
+    grading,
+    hard,
+    lab,
+    label,
+    model,
+    run,
+    versions,
+)
 
 app = typer.Typer(
     name="trugrade",
@@ -16,9 +31,11 @@ app = typer.Typer(
     epilog="-w FOLDER (the workspace; else $TRUGRADE_WORKSPACE, else ./workspace) and --json stand anywhere in the line.",
 )
 app.add_typer(data.app, name="data")
+app.add_typer(label.app, name="label")
 app.add_typer(run.app, name="run")
+data.app.add_typer(versions.classes, name="classes")
 app.add_typer(catalog.app, name="catalog")
-for module in (create,):
+for module in (create, annotate, check, derive, explore, versions, grading, hard):
     for command in module.COMMANDS:
         data.app.command()(command)
 for module in (lab, model):

@@ -29,13 +29,17 @@ def _whole(name: str) -> str:
 def import_(
     path: Annotated[Path, typer.Argument(help="A folder, a .zip, a label file or a CSV.")],
     dataset: Annotated[str, typer.Option(help="Name of the dataset to add to; made when it is not there.")],
-    format: Annotated[str, typer.Option(help="auto, folder, coco, yolo, voc, masks or table.")] = "auto",
+    format: Annotated[
+        str, typer.Option(help="auto, coco, yolo, voc, cvat, labelme, label_studio, table, masks or folder.")
+    ] = "auto",
     labels: Annotated[
         Path | None, typer.Option(help="Folder or file of the labels, as a path or relative to PATH.")
     ] = None,
     classes: Annotated[str | None, typer.Option(help="Class names in their order, comma-separated.")] = None,
     map: Annotated[list[str] | None, typer.Option(help="theirs=ours; rename a class. May be repeated.")] = None,
-    cards: Annotated[Path | None, typer.Option(help="CSV: file, card, design, session, side, origin, dpi.")] = None,
+    cards: Annotated[
+        Path | None, typer.Option(help="CSV: file, card, design, print, session, side, origin, dpi.")
+    ] = None,
     card_pattern: Annotated[
         str | None, typer.Option(help="Regular expression on file names with a group 'card'.")
     ] = None,
@@ -73,6 +77,13 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
     return found
 
 
+def show_check(name: str, found: dict[str, Any] | None) -> None:
+    """What the cheap part of a check came to, in a line."""
+    if found:
+        line(f"Checked without reading pictures: {found['verdict'].replace('_', ' ')}, because {found['reason']}. "
+             f"All of it: trugrade data check {name}")  # fmt: skip
+
+
 def _show_import(report: dict[str, Any], dry_run: bool) -> None:
     verb = "Would take" if dry_run else "Took"
     line(f"{verb} {report['taken']} files into '{report['dataset']}' ({report['format']}): "
@@ -86,6 +97,7 @@ def _show_import(report: dict[str, Any], dry_run: bool) -> None:
     if report["images"] and not report["annotations"]:
         line("None of these is labelled, and only labelled images are trained on: bring labels with --labels.")
     if not dry_run:
+        show_check(report["dataset"], report.get("check"))
         line(f"Next: trugrade data split {report['dataset']}")
 
 
@@ -143,43 +155,12 @@ def show(name: Name) -> None:
 
 
 @app.command()
-def split(
-    name: WholeName,
-    ratios: Annotated[str, typer.Option(help="train/val/test.")] = "70/15/15",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-) -> None:
-    """Divide the cards into train, val and test (all images of a card together) and keep that as a version."""
-    from trugrade_core.workflows import datasets
-
-    found = datasets.split_dataset(workspace(), _whole(name), ratios=datasets.parse_ratios(ratios), seed=seed)
-    say(found, lambda: _show_version(name, found))
-
-
-@app.command()
-def snapshot(name: WholeName) -> None:
-    """Keep the dataset as it is now as an immutable version (splits first if it never was)."""
-    from trugrade_core.workflows import datasets
-
-    found = datasets.snapshot_dataset(workspace(), _whole(name))
-    say(found, lambda: _show_version(name, found))
-
-
-def _show_version(name: str, found: dict[str, Any]) -> None:
-    table(["split", "cards", "samples", "labelled"],
-          [(s, n["cards"], n["samples"], n.get("labelled", n["samples"])) for s, n in found["splits"].items()],
-          title=f"{name}@{found['version']}   digest {found['digest'][:12]}")  # fmt: skip
-    for note in found.get("notes", []):
-        line(f"Note: {note}")
-    line(f"Next: trugrade suggest {name}@{found['version']} --task border_detection.dual_class -o run.yaml")
-
-
-@app.command()
 def export(
     name: Name,
-    format: Annotated[str, typer.Option(help="coco, yolo or voc.")],
+    format: Annotated[str, typer.Option(help="coco, yolo, voc or label_studio.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A new or empty folder.")],
 ) -> None:
-    """Write a version with its images as COCO, YOLO or VOC; says what the format cannot hold."""
+    """Write a version with its images as COCO, YOLO, VOC or Label Studio; says what the format cannot hold."""
     from trugrade_core.workflows import datasets
 
     report = follow_job(datasets.start_export(workspace(), name, format, out, who=who()))

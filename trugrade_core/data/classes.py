@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import replace
+
 from trugrade_core.data.formats.base import ImportOptions, Label, Reading
 from trugrade_core.data.store import Dataset
-from trugrade_core.errors import nearest
+from trugrade_core.errors import UsageError, nearest
 from trugrade_core.schema import ClassDef
+
+LONGEST_CLASS = 100
+
+
+def check_class_name(name: str, others: Iterable[str]) -> str:
+    """A new class's name as it is kept (composed characters, no space at its ends): any one line of characters that
+    can be seen. Raises UsageError, also for one that is among `others` or differs from one in case alone."""
+    found = unicodedata.normalize("NFC", name).strip()
+    if not found or len(found) > LONGEST_CLASS or not found.isprintable():
+        why = (
+            "it is empty"
+            if not found
+            else f"it has {len(found)} characters"
+            if len(found) > LONGEST_CLASS
+            else "it holds characters that cannot be seen"
+        )
+        raise UsageError(f"'{found[:60]}' cannot be the name of a class: {why}", code="class.name",
+                         what_to_do=f"Use one line of 1 to {LONGEST_CLASS} characters.")  # fmt: skip
+    for other in others:
+        if _plain(other) == _plain(found):
+            how = "is a class already" if other == found else f"is too much like the class '{other}'"
+            raise UsageError(f"'{found}' {how}", code="class.exists",
+                             what_to_do="Choose another name, or merge the two: trugrade data classes merge.")  # fmt: skip
+    return found
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 class ClassNames:
@@ -47,11 +79,11 @@ class ClassNames:
             good = tuple(tag for tag in tags if self._take(tag, "tags"))
             refused = [tag for tag in tags if tag not in good]
             value = label.value.model_copy(update={"tags": good})
-            return Label(None, value) if good else None, self._unknown(refused[0]) if refused else ""
+            return replace(label, value=value) if good else None, self._unknown(refused[0]) if refused else ""
         name = self.mapping.get(label.name, label.name)
         if not self._take(name, label.value.type):
             return None, self._unknown(name)
-        return Label(name, label.value, label.attributes), ""
+        return replace(label, name=name), ""
 
     def _take(self, name: str, shape: str) -> bool:
         if self.allowed and name not in self.allowed:

@@ -151,7 +151,7 @@ def _left_out(version: Version) -> Counter[str]:
     for sample in version.iter_samples():
         if not sample.card_assumed:
             found["card"] += 1
-        for name in ("design", "session", "side", "dpi"):
+        for name in ("design", "print", "session", "side", "dpi"):
             if getattr(sample, name) is not None:
                 found[name] += 1
         if sample.origin != "real":

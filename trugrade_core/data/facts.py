@@ -1,5 +1,5 @@
-"""What a person knows of each image beside its labels: card, design, session, side, origin, dpi; from a CSV or from
-the file names."""
+"""What a person knows of each image beside its labels: card, design, print, session, side, origin, dpi; from a CSV
+or from the file names."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from trugrade_core.data.formats.table import parse
 from trugrade_core.data.source import FileIndex, Skip, shown
 from trugrade_core.errors import DatasetError, UsageError, nearest
 
-COLUMNS = ("card", "design", "session", "side", "origin", "dpi")
-NAMED = ("card", "design", "session", "side")
+COLUMNS = ("card", "design", "print", "session", "side", "origin", "dpi")
+NAMED = ("card", "design", "print", "session", "side")
 Facts = dict[str, Any]
 """Fields of a Sample."""
 

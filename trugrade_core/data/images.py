@@ -310,7 +310,7 @@ def thumbnail(ws: Workspace, sha256: str, size: int = 256) -> Path:
     original = ws.find_image(sha256)
     if original is None:
         raise ImageError("no such image in this workspace", where=sha256, code="image.missing")
-    image = _decode_small(original, size)
+    image = decode_small(original, size)
     scale = min(1.0, size / max(image.shape[:2]))
     if scale < 1:
         wh = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
@@ -322,7 +322,7 @@ def thumbnail(ws: Workspace, sha256: str, size: int = 256) -> Path:
     return path
 
 
-def _decode_small(path: Path, size: int) -> Image:
+def decode_small(path: Path, size: int) -> Image:
     """As `decode`, but a large JPEG comes at a half, a quarter or an eighth, never below `size`."""
     data = _bytes_of(path)
     kind, opened = _open(data, str(path))

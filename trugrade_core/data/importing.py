@@ -34,10 +34,11 @@ from trugrade_core.data.store import (
     list_datasets,
     put_entry,
     sample_id,
+    status_id,
 )  # fmt: skip
 from trugrade_core.errors import DatasetError, ImageError
 from trugrade_core.runs import Progress
-from trugrade_core.schema import Annotation, ImageRef, LogEntry, Sample
+from trugrade_core.schema import Annotation, ImageRef, LogEntry, Sample, Status
 from trugrade_core.workspace import Workspace, check_name, sync_folder
 
 __all__ = ["ImportOptions", "ImportReport", "Skip", "import_dataset"]
@@ -210,6 +211,9 @@ class _Import:
             kept = self.take_labels(id, shown(item.file), labels)
             # All labels refused: what is in the picture is not known, so it is no background.
             status = "done" if kept or not labels.skipped else "unlabelled"
+            if labels.status is not None:
+                status = labels.status.status
+                self.take_status(id, labels.status)
         if status == "unlabelled" and self.report.format != "folder":
             self.notes["images without usable labels, taken as unlabelled"] += 1
         found = {"split": item.split, **self.facts(item.file)}
@@ -234,18 +238,27 @@ class _Import:
             if ours is None:
                 continue
             kept += 1
-            id = annotation_id(sample, ours.name, ours.value)
+            id = annotation_id(sample, ours.name, ours.value, ours.layer)
             if id in self.log.ids or id in self.entries:
                 continue
             annotation = Annotation(
-                id=id, sample=sample, label=ours.name, value=ours.value, attributes=dict(ours.attributes)
-            )
+                id=id, sample=sample, layer=ours.layer, label=ours.name, value=ours.value,
+                attributes=dict(ours.attributes),
+            )  # fmt: skip
             self.entries[id] = put_entry(
                 annotation, who=self.options.who or "import", tool=f"import {self.report.format}"
             )
         self.report.skipped += labels.skipped
         self.notes.update(labels.notes)
         return kept
+
+    def take_status(self, sample: str, status: Status) -> None:
+        """What was said of the image as a whole goes into the log too, unless the dataset says something already."""
+        id = status_id(sample)
+        known = sample in self.index.offsets and self.index.read(sample).status != "unlabelled"
+        if not known and id not in self.log.ids and id not in self.entries:
+            said = Annotation(id=id, sample=sample, value=status)
+            self.entries[id] = put_entry(said, who=self.options.who or "import", tool=f"import {self.report.format}")
 
     def flush(self) -> None:
         """Write the batch: bytes of images first, then labels, then samples, so that nothing is named before it is there."""
@@ -255,7 +268,7 @@ class _Import:
         if self.options.dry_run:
             self.report.images += len(self.samples.keys() - self.index.offsets.keys() - self.seen)
             self.seen |= self.samples.keys()
-            self.report.annotations += len(self.entries)
+            self.report.annotations += len(_labels_among(self.entries.values()))
             self.log.ids |= self.entries.keys()
         elif self.samples:
             _sync(self.stored)
@@ -268,7 +281,7 @@ class _Import:
                 self.ds.append_samples(list(self.changed()))
                 self.index.refresh()
                 self.log.refresh()
-            self.report.annotations += len(entries)
+            self.report.annotations += len(_labels_among(entries))
         self.samples, self.entries, self.stored = {}, {}, []
 
     def changed(self) -> Iterator[Sample]:
@@ -282,6 +295,10 @@ class _Import:
             new = _merged(old, sample, sample.model_dump(exclude_none=True))
             if new != old:
                 yield new
+
+
+def _labels_among(entries: Iterable[LogEntry]) -> list[LogEntry]:
+    return [entry for entry in entries if not isinstance(entry.value, Status)]
 
 
 def _facts(request: Request, report: ImportReport) -> Callable[[str], facts.Facts]:
@@ -302,7 +319,7 @@ def _facts(request: Request, report: ImportReport) -> Callable[[str], facts.Fact
 def _merged(old: Sample, new: Sample, said: dict[str, Any]) -> Sample:
     """`old` with what is new: more sources, a label's state, and the facts in `said`. A split, once given, stays."""
     changes: dict[str, Any] = {
-        name: said[name] for name in ("design", "session", "side", "dpi") if said.get(name) is not None
+        name: said[name] for name in ("design", "print", "session", "side", "dpi") if said.get(name) is not None
     }
     if not new.card_assumed:
         changes |= {"card": new.card, "card_assumed": False}

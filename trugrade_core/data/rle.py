@@ -36,6 +36,14 @@ def encode(mask: Bool, *, at_xy: tuple[int, int] = (0, 0), size_hw: tuple[int, i
 def decode(mask: Mask) -> Bool:
     """Runs to (H, W) bool. Raises DatasetError when they do not fill the image exactly."""
     height, width = mask.size_hw
+    counts = runs(mask)
+    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    return flat.reshape(width, height).T
+
+
+def runs(mask: Mask) -> NDArray[np.int64]:
+    """The run lengths, outside first, down the columns; every second one is of the mask. Raises as `decode`."""
+    height, width = mask.size_hw
     counts = _from_text(mask.counts)
     if len(counts) == 0 or counts.min() < 0 or counts.sum() != height * width:
         raise DatasetError(
@@ -43,8 +51,22 @@ def decode(mask: Mask) -> Bool:
             code="dataset.mask",
             what_to_do="Write the mask again with the tool that made it.",
         )
-    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    return flat.reshape(width, height).T
+    return counts
+
+
+def bounds(mask: Mask) -> tuple[float, float, float, float] | None:
+    """The box (x0, y0, x1, y1) around a mask's pixels, lab frame, along their edges, without unpacking them; None for
+    an empty mask. Raises as `decode`."""
+    height = mask.size_hw[0]
+    ends = np.cumsum(runs(mask))
+    starts, ends = ends[:-1:2], ends[1::2]
+    starts, ends = starts[ends > starts], ends[ends > starts] - 1
+    if not len(starts):
+        return None
+    across = starts // height != ends // height  # such a run touches the bottom of a column and the top of the next
+    top = 0 if across.any() else int((starts % height).min())
+    bottom = height - 1 if across.any() else int((ends % height).max())
+    return int(starts[0]) // height - 0.5, top - 0.5, int(ends[-1]) // height + 0.5, bottom + 0.5
 
 
 def fill(points: ArrayLike, width: int, height: int) -> Bool:

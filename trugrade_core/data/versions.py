@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import secrets
 import shutil
@@ -27,13 +26,20 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from trugrade_core.data.journal import batched
-from trugrade_core.data.splits import Ratios, assign, traits
+from trugrade_core.data.splitting import (
+    DEFAULT_RATIOS,
+    add_new_cards,
+    apply_split,
+    empty,
+    kept_cards,
+    last_split,
+    plan_split,
+)
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError, UsageError, nearest
 from trugrade_core.schema import SPLITS, Annotation, ClassDef, Sample, VersionManifest, canonical_json
 from trugrade_core.workspace import Workspace, now, sync_folder, write_json
 
-DEFAULT_RATIOS: Ratios = (0.7, 0.15, 0.15)
 ROWS = 5000
 
 IMAGE = pa.struct(
@@ -47,7 +53,7 @@ SAMPLES = pa.schema(
      ("origin", pa.string()), ("dpi", pa.float64()), ("status", pa.string()), ("split", pa.string()),
      ("more", pa.string())]
 )  # fmt: skip
-LATER = ("tags", "excluded", "parent")
+LATER = ("tags", "excluded", "parent", "print")
 """Fields of a sample that came after the first versions: those that say something lie together in `more`, as JSON, and
 an absent `more` is no part of the digest, so that the digests of before stay what they were."""
 ANNOTATIONS = pa.schema(
@@ -60,26 +66,30 @@ ANNOTATIONS = pa.schema(
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def _sample_row(sample: Sample) -> dict[str, Any]:
+def sample_row(sample: Sample) -> dict[str, Any]:
+    """A sample as a row of `samples.parquet`, which is what its digest is over."""
     row = sample.model_dump(mode="json")
     row["images"] = [{"role": role, **ref} for role, ref in sorted(row["images"].items())]
     later = {name: value for name in LATER if (value := row.pop(name))}
     return {**row, "more": canonical_json(later) if later else None}
 
 
-def _sample(row: dict[str, Any]) -> Sample:
+def sample_of(row: dict[str, Any]) -> Sample:
+    """The sample in a row of `samples.parquet`."""
     images = {image["role"]: {k: v for k, v in image.items() if k != "role"} for image in row["images"]}
     later = json.loads(row["more"] or "{}")
     return Sample.model_validate({**{k: v for k, v in row.items() if k != "more"}, **later, "images": images})
 
 
-def _annotation_row(annotation: Annotation) -> dict[str, Any]:
+def annotation_row(annotation: Annotation) -> dict[str, Any]:
+    """An annotation as a row of `annotations.parquet`."""
     row = annotation.model_dump(mode="json")
     value, attributes = canonical_json(row["value"]), canonical_json(row["attributes"])
     return {**row, "type": annotation.value.type, "value": value, "attributes": attributes}
 
 
-def _annotation(row: dict[str, Any]) -> Annotation:
+def annotation_of(row: dict[str, Any]) -> Annotation:
+    """The annotation in a row of `annotations.parquet`."""
     content = {k: v for k, v in row.items() if k != "type"}
     content["value"], content["attributes"] = json.loads(row["value"]), json.loads(row["attributes"])
     return Annotation.model_validate(content)
@@ -104,70 +114,15 @@ class _Digest:
 # --- splitting --------------------------------------------------------------------------------------------------
 
 
-def split(ds: Dataset, ratios: Ratios = DEFAULT_RATIOS, seed: int = 0) -> VersionManifest:
-    """Share the cards out and snapshot the result.
+def split(
+    ds: Dataset, ratios: Iterable[float] = DEFAULT_RATIOS, seed: int = 0, by: Iterable[str] = ()
+) -> VersionManifest:
+    """Share the cards out as `splitting.plan_split` says, and snapshot the result.
 
-    Split again with the ratios and seed of the last time, cards keep their place and only new ones are shared out;
-    with other ones, or for the first time, everything is shared out anew, also what came with a split of its own
-    (`snapshot` keeps that). Raises DatasetError when there is nothing to split by.
+    Raises DatasetError when there is nothing to split by, or no split keeps together what must be.
     """
-    ratios = _check_ratios(ratios)
-    last = ds.facts().get("split")
-    # Not ==: shares that were divided by their sum once more differ in the last bit.
-    same = last is not None and all(math.isclose(a, b) for a, b in zip(last["ratios"], ratios, strict=True))
-    keep = last is not None and same and last["seed"] == seed
-    _assign(ds, ratios, seed, keep=keep, strict=True)
+    apply_split(ds, plan_split(ds, tuple(ratios), seed, tuple(by)))
     return snapshot(ds)
-
-
-def _check_ratios(ratios: Iterable[float]) -> Ratios:
-    found = tuple(float(r) for r in ratios)
-    if len(found) != 3 or not all(math.isfinite(r) and r >= 0 for r in found) or sum(found) <= 0:
-        raise UsageError(
-            f"ratios must be three shares of train, val and test, not {found}", what_to_do="For example: 70/15/15"
-        )
-    whole = sum(found)
-    return found[0] / whole, found[1] / whole, found[2] / whole
-
-
-def _assign(ds: Dataset, ratios: Ratios, seed: int, *, keep: bool, strict: bool = False) -> None:
-    """Write the split of every sample whose split changes. `strict` refuses what cannot be split."""
-    index, lines = ds.index(), ds.current()
-    cards: dict[str, set[str]] = defaultdict(set)
-    for sample in index.read_all(index.offsets):
-        cards[sample.card] |= traits(sample, map(ds.annotation, lines.get(sample.id, ())))
-    if not cards:
-        raise _empty(ds)
-    if strict and len(cards) == 1 and sum(ratio > 0 for ratio in ratios) > 1:
-        raise DatasetError(
-            f"all {len(index.offsets)} samples are of one card ('{next(iter(cards))}'): a card is never split",
-            where=ds.name,
-            code="dataset.one_card",
-            what_to_do="Import more cards, or give each its own with --cards or --card-pattern.",
-        )
-    where = assign(cards, ratios, seed, _kept_cards(ds) if keep else {})
-    changed = [s.id for s in index.read_all(index.offsets) if s.split != where[s.card]]
-    for batch in batched(changed, ROWS):
-        with ds.lock():  # read again: a person may have changed the sample meanwhile
-            index.refresh()
-            found = index.read_all(batch)
-            ds.append_samples([s.model_copy(update={"split": where.get(s.card, s.split)}) for s in found])
-    with ds.lock():
-        ds.note_facts(split={"ratios": ratios, "seed": seed})
-
-
-def _empty(ds: Dataset) -> DatasetError:
-    return DatasetError("the dataset has no samples", where=ds.name, code="dataset.empty",
-                        what_to_do=f"Import some: trugrade data import FOLDER --dataset {ds.name}")  # fmt: skip
-
-
-def _kept_cards(ds: Dataset) -> dict[str, str]:
-    """{card: split} of cards that have one. A card found in two is held out: test before val before train."""
-    kept: dict[str, str] = {}
-    for sample in ds.iter_samples():
-        if sample.split is not None:
-            kept[sample.card] = max(sample.split, kept.get(sample.card, "train"), key=SPLITS.index)
-    return kept
 
 
 # --- snapshots --------------------------------------------------------------------------------------------------
@@ -178,13 +133,13 @@ def snapshot(ds: Dataset) -> VersionManifest:
 
     Cards without a split get one first (existing ones are kept). Raises DatasetError when there are no samples.
     """
-    kept = _kept_cards(ds)
+    kept = kept_cards(ds)
+    taken = (sample for sample in ds.iter_samples() if sample.excluded is None)
     # A card that a running import has brought since is not among the kept ones yet: it makes them be read again.
-    if any(sample.split is None or sample.split != kept.get(sample.card) for sample in ds.iter_samples()):
-        last = ds.facts().get("split") or {"ratios": DEFAULT_RATIOS, "seed": 0}
-        _assign(ds, _check_ratios(last["ratios"]), int(last["seed"]), keep=True)
+    if any(sample.split is None or sample.split != kept.get(sample.card) for sample in taken):
+        add_new_cards(ds)
     elif not kept:
-        raise _empty(ds)
+        raise empty(ds)
     with ds.lock():
         for leftover in ds.versions_path.glob(".new-*"):
             shutil.rmtree(leftover)
@@ -226,23 +181,23 @@ def _write(ds: Dataset, folder: Path) -> VersionManifest:
             counts[sample.split]["samples"] += 1
             counts[sample.split]["labelled"] += sample.status == "done"
             cards[sample.split].add(sample.card)
-            row = _sample_row(sample)
+            row = sample_row(sample)
             check.add("sample", row)
             yield row
 
     def annotation_rows() -> Iterator[dict[str, Any]]:
         for id in ids:
             for annotation in sorted(map(ds.annotation, lines.get(id, ())), key=lambda a: a.id):
-                row = _annotation_row(annotation)
+                row = annotation_row(annotation)
                 check.add("annotation", row)
                 yield row
 
     _write_table(folder / "samples.parquet", SAMPLES, sample_rows())
     count = _write_table(folder / "annotations.parquet", ANNOTATIONS, annotation_rows())
-    used = ds.facts().get("split") or {"ratios": DEFAULT_RATIOS, "seed": 0}
+    ratios, seed, by = last_split(ds)
     return VersionManifest(
         dataset=ds.name, version="", digest=check.hex(), classes=ds.classes, created=now(),
-        samples=len(ids), annotations=count, seed=used["seed"], ratios=used["ratios"],
+        samples=len(ids), annotations=count, seed=seed, ratios=ratios, by=by,
         splits={name: {"samples": counts[name]["samples"], "cards": len(cards[name]),
                        "labelled": counts[name]["labelled"]} for name in SPLITS},
     )  # fmt: skip
@@ -327,7 +282,7 @@ class Version:
     def iter_samples(self, split: str | None = None) -> Iterator[Sample]:
         """As `samples`, a few thousand at a time in memory."""
         for batch in self._of(split).to_batches(max_chunksize=ROWS):
-            yield from (_sample(row) for row in batch.to_pylist())
+            yield from (sample_of(row) for row in batch.to_pylist())
 
     def annotations(self, split: str | None = None) -> dict[str, list[Annotation]]:
         """By sample id; samples without any are not in it. Of one split, or all."""
@@ -337,7 +292,7 @@ class Version:
         found: dict[str, list[Annotation]] = {}
         for batch in table.to_batches(max_chunksize=ROWS):
             for row in batch.to_pylist():
-                found.setdefault(row["sample"], []).append(_annotation(row))
+                found.setdefault(row["sample"], []).append(annotation_of(row))
         return found
 
     def records(self, split: str | None = None) -> list[tuple[Sample, list[Annotation]]]:

@@ -131,12 +131,14 @@ def plan_run(
     machine: Machine,
     weights_found: Callable[[str], str | None],
     random_init: bool = False,
+    leak: str = "",
 ) -> RunPlan:
     """Answer for every key of `config`.
 
     `manifest` is the dataset version's, None when there is no such version. `weights_found(word)` gives the path of
     the file that a `pretrained_weights` word stands for, or None (or raises WeightsMissing). `random_init` lets a run
-    with a missing weight file start from random weights, and marks it.
+    with a missing weight file start from random weights, and marks it. `leak` says what of the version's splits is on
+    both sides, which nobody accepted: it refuses the dataset.
     """
     answers = _Answers(config)
     task = _task(answers)
@@ -145,7 +147,7 @@ def plan_run(
         answers.unread(key, reason)
     weights, marked = _weights(answers, row, variant, weights_found, random_init)
     classes = _classes(answers, task, manifest)
-    _dataset(answers, manifest)
+    _dataset(answers, manifest, leak)
     accelerator, devices = _devices(answers, machine)
     _speed(answers, machine, accelerator, devices)
     _losses(answers, row)
@@ -258,11 +260,13 @@ def _classes(answers: _Answers, task: Task | None, manifest: VersionManifest | N
     return chosen
 
 
-def _dataset(answers: _Answers, manifest: VersionManifest | None) -> None:
+def _dataset(answers: _Answers, manifest: VersionManifest | None, leak: str) -> None:
     if manifest is None:
         answers.refused("dataset", f"there is no dataset version '{answers.asked('dataset')}'; see: trugrade data list")
         return
     name = f"{manifest.dataset}@{manifest.version}"
+    if leak:
+        answers.refused("dataset", leak)
     for split in ("train", "val"):
         if not _count(manifest, split):
             answers.refused("dataset", f"{name} has no labelled images in its {split} split; label or import more cards, then: "

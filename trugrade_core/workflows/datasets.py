@@ -10,8 +10,11 @@ from trugrade_core.data.source import shown
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError
 from trugrade_core.runs import RunFolder
-from trugrade_core.schema import VersionManifest
+from trugrade_core.workflows.checking import check_after
 from trugrade_core.workflows.jobs import Job, start
+from trugrade_core.workflows.versioning import parse_ratios as parse_ratios
+from trugrade_core.workflows.versioning import snapshot_dataset as snapshot_dataset
+from trugrade_core.workflows.versioning import split_dataset as split_dataset
 from trugrade_core.workspace import Workspace, check_name
 
 
@@ -49,7 +52,8 @@ def _check_paths(*paths: Path | None) -> None:
 def do_import(job: Job) -> dict[str, Any]:
     options = ImportOptions.model_validate(job.args["options"])
     report = import_dataset(job.ws, Path(job.args["source"]), job.args["dataset"], options, progress=job.progress)
-    return report.as_json()
+    checked = {} if options.dry_run else {"check": check_after(job.ws, job.args["dataset"])}
+    return report.as_json() | checked
 
 
 def start_synth(ws: Workspace, dataset: str, *, count: int, seed: int = 0, dpi: int = 600, who: str = "") -> RunFolder:
@@ -79,56 +83,8 @@ def do_export(job: Job) -> dict[str, Any]:
     return export_version(version, job.args["format"], Path(job.args["out"]), progress=job.progress)
 
 
-def split_dataset(
-    ws: Workspace, name: str, *, ratios: tuple[float, float, float] = (0.7, 0.15, 0.15), seed: int = 0
-) -> dict[str, Any]:
-    """Divide the cards into train, val and test, and keep that as a version."""
-    from trugrade_core.data.versions import split
-
-    return _with_notes(ws, split(Dataset.open(ws, name), ratios, seed))
-
-
-def snapshot_dataset(ws: Workspace, name: str) -> dict[str, Any]:
-    """Keep the dataset as it is now as a version; the same content gives the same version."""
-    from trugrade_core.data.versions import snapshot
-
-    return _with_notes(ws, snapshot(Dataset.open(ws, name)))
-
-
-def _with_notes(ws: Workspace, manifest: VersionManifest) -> dict[str, Any]:
-    """A version's summary, and what a person should know before trusting its splits."""
-    from trugrade_core.data.versions import Version, summary
-
-    found = summary(manifest)
-    samples = Version.open(ws, f"{manifest.dataset}@{manifest.version}").iter_samples()
-    assumed = sum(sample.card_assumed and sample.origin == "real" for sample in samples)
-    if assumed:
-        note = (
-            f"{assumed} of {manifest.samples} samples name no card, so each counts as a card of its own. Where one card was "
-            "scanned more than once, say so on import with --cards or --card-pattern, or the splits leak."
-        )
-        found["notes"] = [*found.get("notes", []), note]
-    return found
-
-
 def remove_dataset(ws: Workspace, name: str) -> Path:
     """Move a dataset to the workspace's trash; returns where it lies now."""
     ds = Dataset.open(ws, name)
     with ds.lock():  # nobody writes to it while it goes
         return ws.to_trash(ds.path)
-
-
-def parse_ratios(text: str) -> tuple[float, float, float]:
-    """`70/15/15` as shares that sum to 1."""
-    from trugrade_core.errors import UsageError
-
-    try:
-        train, val, test = (float(part) for part in text.split("/"))
-        total = train + val + test
-        if min(train, val, test) < 0 or not total > 0:
-            raise ValueError
-    except ValueError:
-        raise UsageError(
-            f"'{text}' is not a set of ratios", what_to_do="Write three numbers such as 70/15/15 (train/val/test)."
-        ) from None
-    return train / total, val / total, test / total

@@ -18,10 +18,15 @@ WORK: dict[str, str] = {
     "synth": "trugrade_core.workflows.datasets:do_synth",
     "watch": "trugrade_core.workflows.watching:do_watch",
     "export_dataset": "trugrade_core.workflows.datasets:do_export",
+    "subset": "trugrade_core.workflows.exploring:do_subset",
+    "derive": "trugrade_core.workflows.deriving:do_derive",
+    "check": "trugrade_core.workflows.checking:do_check",
+    "label": "trugrade_core.workflows.labelling:do_label",
     "train": "trugrade_core.workflows.training:do_train",
     "evaluate": "trugrade_core.workflows.evaluating:do_evaluate",
     "predict": "trugrade_core.workflows.evaluating:do_predict",
     "export": "trugrade_core.workflows.exporting:do_export",
+    "suggest": "trugrade_core.workflows.annotating:do_suggest",
     "demo": "trugrade_core.workflows.demo:do_demo",
 }
 

@@ -15,6 +15,7 @@ from trugrade_core.models import describe, why_untrainable
 from trugrade_core.runs import RunFolder, list_ids
 from trugrade_core.schema import Sample
 from trugrade_core.tasks import TASKS
+from trugrade_core.workflows import exploring
 from trugrade_core.workspace import Workspace, read_json
 
 
@@ -61,7 +62,7 @@ def _dataset_row(ds: Dataset) -> dict[str, Any]:
     versions = _versions(ds)
     return {
         "name": ds.name,
-        **_counts(ds.samples().values()),
+        **exploring.counts(ds.ws, ds.name),
         "version": versions[0]["version"] if versions else None,
         "classes": [c.name for c in ds.classes],
         "reason": next((v["reason"] for v in versions if "reason" in v), ""),

@@ -24,6 +24,7 @@ from trugrade_core.train.suggest import suggest as suggest_config
 from trugrade_core.workflows import overview
 from trugrade_core.workflows.evaluating import checkpoint_of
 from trugrade_core.workflows.jobs import Job
+from trugrade_core.workflows.leaks import leak_of
 from trugrade_core.workspace import Workspace, locked, read_json, write_atomic, write_json
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -118,6 +119,7 @@ def _plan(ws: Workspace, config: RunConfig, version: Version, *, random_init: bo
         machine=Machine.here(),
         weights_found=weights_found,
         random_init=random_init,
+        leak=leak_of(version),
     )
 
 

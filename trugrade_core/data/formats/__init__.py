@@ -6,7 +6,10 @@ from collections import Counter
 
 from trugrade_core.data.formats.base import Finding, Format, Request
 from trugrade_core.data.formats.coco import COCO
+from trugrade_core.data.formats.cvat import CVAT
 from trugrade_core.data.formats.folder import FOLDER
+from trugrade_core.data.formats.label_studio import LABEL_STUDIO
+from trugrade_core.data.formats.labelme import LABELME
 from trugrade_core.data.formats.masks import MASKS
 from trugrade_core.data.formats.table import TABLE
 from trugrade_core.data.formats.voc import VOC
@@ -14,7 +17,7 @@ from trugrade_core.data.formats.yolo import YOLO
 from trugrade_core.data.source import suffix
 from trugrade_core.errors import DatasetError, UsageError, nearest
 
-FORMATS: dict[str, Format] = {f.id: f for f in (COCO, TABLE, VOC, YOLO, MASKS, FOLDER)}
+FORMATS: dict[str, Format] = {f.id: f for f in (COCO, LABEL_STUDIO, LABELME, TABLE, VOC, CVAT, YOLO, MASKS, FOLDER)}
 
 
 def choose(request: Request) -> tuple[Format, Finding]:

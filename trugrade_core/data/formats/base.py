@@ -6,6 +6,8 @@ else in the lab knows the format.
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,10 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from trugrade_core import coordinates
 from trugrade_core.data.images import MAX_PIXELS
 from trugrade_core.data.source import Skip, Source, key
 from trugrade_core.errors import UsageError
-from trugrade_core.schema import Annotation, Box, ImageRef, Origin, Polygon, Sample, Value
+from trugrade_core.schema import Annotation, Box, ImageRef, Origin, Polygon, Sample, Status, Value
 
 Split = Literal["train", "val", "test"]
 LOWEST_DPI, HIGHEST_DPI = 1.0, 100_000.0
@@ -60,18 +63,22 @@ class ImportOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Label:
-    """One label as the source says it: `name` is their class name, the value is in the lab's frame."""
+    """One label as the source says it: `name` is their class name, the value is in the lab's frame. `layer` is main, or
+    the name of a grader whose vote it is."""
 
     name: str | None
     value: Value
     attributes: Mapping[str, str | float | bool | None] = field(default_factory=dict)
+    layer: str = "main"
 
 
 @dataclass
 class Labels:
-    """What a source says of one image. `notes` counts what was put right on the way."""
+    """What a source says of one image. `notes` counts what was put right on the way; `status` is what a person said of
+    the image as a whole, where the source has that."""
 
     labels: list[Label] = field(default_factory=list)
+    status: Status | None = None
     skipped: list[Skip] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
 
@@ -161,6 +168,18 @@ class Format:
     read: Callable[[Request, Finding], Reading]
     write: Callable[[Path, Callable[[], Iterator[Row]], list[str]], Written] | None = None
     first_id: int | None = None
+
+
+HALF_LETTER = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+"""What may be half of a letter beyond 16 bits, as JSON's escape or as bytes."""
+
+
+def load_json(data: bytes) -> Any:
+    """JSON; halves of letters, which it can spell and nothing can store, become '?'. Raises ValueError, RecursionError."""
+    content = json.loads(data)
+    if HALF_LETTER.search(data):
+        content = json.loads(json.dumps(content, ensure_ascii=False).encode("utf-8", "replace"))
+    return content
 
 
 # --- pairing images with label files ----------------------------------------------------------------------------
@@ -308,6 +327,13 @@ def frame_of(stated_wh: tuple[int, int], ref: ImageRef) -> tuple[int, str]:
     return 1, "its labels are for a picture of {} x {} px, this one has {} x {}".format(
         *stated_wh, ref.width, ref.height
     )
+
+
+def turn_points(xy: ArrayLike, ref: ImageRef, turn: int) -> np.ndarray[Any, Any]:
+    """Points (N, 2), lab frame of the picture as it is stored, as they lie after the EXIF orientation `turn`."""
+    wh = (ref.height, ref.width) if turn >= 5 else (ref.width, ref.height)
+    points = np.asarray(xy, np.float64)
+    return coordinates.exif_transpose_box(np.concatenate([points, points], axis=-1), *wh, turn)[..., :2]
 
 
 SPLIT_WORDS: dict[str, Split] = {"train": "train", "training": "train", "val": "val", "valid": "val",

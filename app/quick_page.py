@@ -1,0 +1,161 @@
+"""The quick canvas on the Annotate page: what is drawn is saved at once, as in the precision annotator."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from app import look, overlay
+from app.annotate_panels import held_back
+from app.quick_canvas import FREE_STROKE, STROKE, TOOLS, Fit, matched, object_of, same, size_for, value_of
+from trugrade_core.annotate.saving import SampleState
+from trugrade_core.schema import LogEntry, Value
+from trugrade_core.workflows import annotating
+from trugrade_core.workspace import Workspace
+
+ROOM_WH = (900, 470)
+STATUSES = {"unlabelled": "To do", "done": "Done", "unsure": "Unsure", "rescan": "Rescan", "skipped": "Skip"}
+ROUNDING = 0.3
+"""Px of the canvas within which an object is where it was: it rounds to hundredths, and moves in whole px."""
+
+
+def show(ws: Workspace, name: str, held: SampleState, how: dict[str, Any], *, who: str) -> None:
+    image = held.sample.main
+    readonly = annotating.read_only(ws, name, held.sample.id) or (
+        "" if who else "say who you are first, at the top right"
+    )
+    if readonly:
+        st.warning(f"Read only: {readonly}.")
+    names = [c.name for c in how["classes"]]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        tool = st.segmented_control("Draw", list(TOOLS), default="box", required=True, key="quick-tool")
+        label = st.selectbox("Class", names, key="quick-class", width=240)
+        _status(ws, name, held, who, disabled=bool(readonly))
+    across, down, fit = size_for(image.width, image.height, ROOM_WH)
+    drawing, key = _drawing(held, fit, names)
+    url = _absolute(f"/lab/image/{image.sha256}")
+    if not url:
+        st.caption("The address of this page is not known yet; reload it.")
+        return
+    from streamlit_drawable_canvas import st_canvas
+
+    result = st_canvas(
+        fill_color="rgba(0,0,0,0)",
+        stroke_width=FREE_STROKE if tool == "mask" else STROKE,
+        stroke_color=overlay.color_of(label, names),
+        background_image=url,
+        background_image_fit="contain",
+        width=across,
+        height=down,
+        drawing_mode=TOOLS[tool],
+        initial_drawing=drawing,
+        disabled=bool(readonly),
+        key=key,
+    )
+    st.caption(
+        "A polygon is sent when its first point is clicked again; what you move with the toolbar's Edit is sent by its upload "
+        "button. One pixel of the canvas is "
+        f"{1 / fit.scale:.2f} px of the image: take the precision annotator for more."
+    )
+    masks = sum(e.value is not None and e.value.type == "mask" for e in held.shown)
+    if masks:
+        st.caption(f"{look.count(masks, 'mask')} on this sample; this canvas does not show earlier ones.")
+    lies = Fit.of(result.background_fit)
+    if lies is not None and result.json_data and not readonly:
+        with look.errors("saving what was drawn"):
+            _save(ws, name, held, result.json_data.get("objects") or [], lies, names, who)
+
+
+def _status(ws: Workspace, name: str, held: SampleState, who: str, *, disabled: bool) -> None:
+    """What is said of the sample as a whole; the key changes with it, so that another's word shows too."""
+    key = f"quick-status-{held.sample.id}-{held.status_entry}"
+
+    def say() -> None:
+        with held_back():
+            annotating.save(
+                ws, name, held.sample.id, [], who=who, tool="canvas", commit=secrets.token_hex(16), layer=held.layer,
+                status={"status": st.session_state[key], "comment": held.status.comment}, status_replaces=held.status_entry,
+            )  # fmt: skip
+
+    st.segmented_control("This sample", list(STATUSES), format_func=STATUSES.__getitem__, default=held.status.status,
+                         required=True, disabled=disabled, key=key, on_change=say)  # fmt: skip
+
+
+def _absolute(path: str) -> str:
+    """The canvas takes a root-relative address for a file."""
+    at = urlsplit(st.context.url or "")
+    return f"{at.scheme}://{at.netloc}{path}" if at.netloc else ""
+
+
+def _drawing(held: SampleState, fit: Fit, names: list[str]) -> tuple[dict[str, Any], str]:
+    """What the canvas starts with, and its key: set once for a sample, and anew when somebody else has saved.
+
+    The canvas's own answer is never fed back: that loops and loses strokes. A key of its own for each sample, since under
+    a constant one the old drawing would stay on the new image.
+    """
+    mine = st.session_state.get("quick-known")
+    heads = {e.entry for e in held.shown}
+    if mine is None or mine["sample"] != held.sample.id or {e.entry for e in mine["entries"]} != heads:
+        entries = [e for e in held.shown if e.value is not None]
+        objects = [
+            o
+            for e in entries
+            if e.value and (o := object_of(e.annotation, e.value, fit, overlay.color_of(e.label, names)))
+        ]
+        shown = [e for e in entries if e.value and object_of(e.annotation, e.value, fit, "")]
+        mine = {"sample": held.sample.id, "entries": entries, "drawn": [(e.annotation, e.value) for e in shown],
+                "drawing": {"objects": objects}, "key": f"canvas-{held.sample.id}-{secrets.token_hex(4)}"}  # fmt: skip
+        st.session_state["quick-known"] = mine
+    return mine["drawing"], mine["key"]
+
+
+def _save(
+    ws: Workspace, name: str, held: SampleState, objects: list[dict[str, Any]], fit: Fit, names: list[str], who: str
+) -> None:
+    """Save the difference between what was known to be on the canvas and what is."""
+    mine = st.session_state["quick-known"]
+    image = held.sample.main
+    drawn: list[tuple[Value, str | None]] = [
+        (value, _class_of(object, names))
+        for object in objects
+        if (value := value_of(object, fit, image.width, image.height)) is not None
+    ]
+    known: list[tuple[str, Value]] = mine["drawn"]
+    places = matched([value for _, value in known], [value for value, _ in drawn], ROUNDING / fit.scale)
+    heads = {e.annotation: e for e in held.shown}
+    ops, now_drawn = [], []
+    for (value, label), place in zip(drawn, places, strict=True):
+        annotation, old = known[place] if place is not None else (secrets.token_hex(8), None)
+        if old is not None and same(old, value, ROUNDING / fit.scale):
+            now_drawn.append((annotation, old))
+            continue
+        head = heads.get(annotation)
+        ops.append(_put(annotation, head, label, value))
+        now_drawn.append((annotation, value))
+    gone = {annotation for annotation, _ in known} - {annotation for annotation, _ in now_drawn}
+    ops += [{"op": "delete", "annotation": a, "replaces": heads[a].entry} for a in gone if a in heads]
+    if not ops:
+        return
+    saved = annotating.save(
+        ws, name, held.sample.id, ops, who=who, tool="canvas", commit=secrets.token_hex(16), layer=held.layer
+    )
+    mine["drawn"] = now_drawn
+    mine["entries"] = [e for e in annotating.state(ws, name, held.sample.id, held.layer).shown if e.value is not None]
+    st.caption(f":material/check: Saved {look.count(len(ops), 'change')}. " + " ".join(saved.notes))
+
+
+def _put(annotation: str, head: LogEntry | None, label: str | None, value: Value) -> dict[str, Any]:
+    return {
+        "op": "put", "annotation": annotation, "label": head.label if head else label, "value": value.model_dump(mode="json"),
+        "attributes": head.attributes if head else {}, "replaces": head.entry if head else None,
+        "suggested_by": head.suggested_by if head else None,
+    }  # fmt: skip
+
+
+def _class_of(object: dict[str, Any], names: list[str]) -> str | None:
+    """By its colour, which stays with the object whatever class is chosen next."""
+    color = str(object.get("stroke", "")).lower()
+    return next((n for n in names if overlay.color_of(n, names).lower() == color), names[0] if names else None)

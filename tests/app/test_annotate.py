@@ -1,0 +1,203 @@
+"""The Annotate page without a browser: what it says and hands to the annotator, and what it does with what comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import annotate_panels as panels
+from tests.app.conftest import add_sample, fill, said
+from trugrade_core.annotate import queue
+from trugrade_core.annotate.saving import Op, save, state_of
+from trugrade_core.data.store import Dataset
+from trugrade_core.schema import Box, Status
+from trugrade_core.workflows import creating
+from trugrade_core.workspace import Workspace, write_json
+
+Open = Callable[..., AppTest]
+
+
+def view(at: AppTest) -> dict[str, Any]:
+    """What the annotator is given."""
+    (found,) = [e.proto for e in at.get("bidi_component") if e.proto.component_name == "tg_annotator"]
+    return dict(json.loads(json.loads(found.json)["view"]))
+
+
+def labels(at: AppTest) -> list[str]:
+    return [button.label for button in at.button]
+
+
+@pytest.fixture
+def cards(ws: Workspace) -> Dataset:
+    return fill(ws, "cards", 8)
+
+
+def first(ds: Dataset) -> str:
+    return next(iter(ds.samples()))
+
+
+def test_without_a_dataset_it_leads_to_an_import_and_with_some_asks_which(ws: Workspace, open_page: Open) -> None:
+    at = open_page(ws, "annotate")
+    assert "Nothing to annotate yet" in said(at) and "Import images" in labels(at)
+    fill(ws, "cards", 3)
+    assert "cards" in said(open_page(ws, "annotate")) and "no dataset 'gone'" in said(
+        open_page(ws, "annotate", dataset="gone")
+    )
+
+
+def test_a_dataset_without_samples_or_classes_says_what_comes_next(ws: Workspace, open_page: Open) -> None:
+    ds = Dataset.create(ws, "bare")
+    assert "This dataset has no samples" in said(open_page(ws, "annotate", dataset="bare"))
+    ds.put_samples([add_sample(ws, 1)[0]])
+    at = open_page(ws, "annotate", dataset="bare")
+    assert "No classes yet" in said(at)
+    next(t for t in at.text_input if t.label == "Classes").set_value("outer_border, stain")
+    next(b for b in at.button if b.label == "Add").click()
+    at.run()
+    assert [c.name for c in ds.classes] == ["outer_border", "stain"]
+
+
+def test_the_sample_of_the_address_is_shown_with_its_shapes_classes_and_progress(
+    cards: Dataset, open_page: Open
+) -> None:
+    at = open_page(cards.ws, "annotate", dataset="cards", sample=first(cards))
+    given = view(at)
+    assert given["sample"] == first(cards) and given["readonly"] == ""
+    assert {s["label"] for s in given["shapes"]} == {"outer_border", "graphical_border"}
+    assert [(c["name"], c["key"]) for c in given["classes"]] == [("outer_border", "1"), ("graphical_border", "2")]
+    assert (
+        given["image"]["url"].startswith("/lab/image/")
+        and given["image"]["half_url"] is None
+        and len(given["next"]) == 2
+    )
+    assert "6 of 8 done" in said(at) and "1 of 8" in said(at)
+
+
+def test_without_a_sample_it_goes_on_where_the_person_left_off_else_at_the_first_to_do(
+    cards: Dataset, open_page: Open
+) -> None:
+    ids = list(cards.samples())
+    assert view(open_page(cards.ws, "annotate", dataset="cards"))["sample"] == ids[3]  # the first unlabelled
+    import getpass
+
+    save(
+        cards, ids[5], [], who=getpass.getuser(), tool="annotator", commit="the-commit", status=Status(status="unsure")
+    )
+    at = open_page(cards.ws, "annotate", dataset="cards")
+    assert view(at)["sample"] == ids[5] and view(at)["status"] == "unsure" and "1 unsure" in said(at)
+
+
+def test_a_filter_of_the_address_narrows_the_queue_and_nothing_fitting_says_so(cards: Dataset, open_page: Open) -> None:
+    at = open_page(cards.ws, "annotate", dataset="cards", status="unlabelled")
+    assert "1 of 2" in said(at) and "status: unlabelled" in said(at)
+    assert "No sample fits the filter" in said(open_page(cards.ws, "annotate", dataset="cards", status="rescan"))
+
+
+def test_a_finished_sample_stays_in_the_queue_it_was_opened_in(cards: Dataset, open_page: Open) -> None:
+    at = open_page(cards.ws, "annotate", dataset="cards", status="unlabelled")
+    id = view(at)["sample"]
+    save(cards, id, [], who="ana", tool="annotator", commit="the-commit", status=Status(status="done"))
+    at.run()
+    assert view(at)["sample"] == id and "1 of 2" in said(at) and "1 of 2 done" in said(at)
+
+
+def test_next_unlabelled_leaves_out_what_others_have_open(cards: Dataset, open_page: Open) -> None:
+    ids = list(cards.samples())
+    queue.is_here(cards, ids[7], "ben", browser="another")
+    at = open_page(cards.ws, "annotate", dataset="cards", sample=ids[3])
+    next(b for b in at.button if b.label == "Next unlabelled").click()
+    at.run()
+    assert view(at)["sample"] == ids[3] and any("somebody is at it" in t.value for t in at.toast)
+    assert "also open: ben" in said(open_page(cards.ws, "annotate", dataset="cards", sample=ids[7]))
+
+
+def test_a_conflict_is_shown_with_both_versions_and_settled_with_a_reason(cards: Dataset, open_page: Open) -> None:
+    id = first(cards)
+    shown = state_of(cards, id).shown[0]
+    for who, right in (("ana", 60.0), ("ben <b>", 61.0)):
+        op = Op(
+            op="put",
+            annotation=shown.annotation,
+            label=shown.label,
+            value=Box(xyxy=(6, 7, right, 89)),
+            replaces=shown.entry,
+        )
+        save(cards, id, [op], who=who, tool="annotator", commit=f"commit-{who}")
+    at = open_page(cards.ws, "annotate", dataset="cards", sample=id)
+    assert (
+        "Two people changed the same shape" in said(at)
+        and "ana" in said(at)
+        and "ben &lt;b&gt;" in "".join(e.proto.body for e in at.get("html"))
+    )
+    assert [len(s["conflict"]) for s in view(at)["shapes"]].count(1) == 1
+    next(t for t in at.text_input if t.label == "Why").set_value("nearer")
+    at.run()
+    next(b for b in at.button if b.label == "Keep this one").click()
+    at.run()
+    assert not cards.conflicts() and "Two people" not in said(at)
+    assert {e.reason for e in cards.log()} == {"", "nearer"}
+
+
+def test_what_label_studio_has_is_read_only_and_says_why(cards: Dataset, open_page: Open) -> None:
+    write_json(cards.path / "label_studio.json", {"samples": {first(cards): {"id": 7, "state": "pushed"}}})
+    assert (
+        "Label Studio (task 7)"
+        in view(open_page(cards.ws, "annotate", dataset="cards", sample=first(cards)))["readonly"]
+    )
+
+
+def test_a_damaged_log_is_named_with_its_line(cards: Dataset, open_page: Open) -> None:
+    with cards.log_path.open("ab") as f:
+        f.write(
+            b'{"entry": "x", "annotation": "y", "sample": 7, "layer": "main", "who": "z", "tool": "t", "op": "put"}\n'
+        )
+    text = said(open_page(cards.ws, "annotate", dataset="cards", sample=first(cards)))
+    assert "was damaged or changed by hand" in text and "annotations.jsonl" in text
+
+
+@pytest.mark.parametrize(
+    ("task", "mode", "words"),
+    [("corner_analysis.quality_classification", "score", 19), ("surface_analysis.damage_classification", "tags", 5),
+     ("corner_analysis.damage_detection", "mask", 0)],
+)  # fmt: skip
+def test_each_kind_of_task_has_its_way_of_annotating(
+    ws: Workspace, open_page: Open, task: str, mode: str, words: int
+) -> None:
+    creating.create_dataset(ws, "new", task)
+    Dataset(ws, "new").put_samples([add_sample(ws, 1)[0]])
+    given = view(open_page(ws, "annotate", dataset="new"))
+    assert given["mode"] == mode and given["rubric"]
+    assert len(given["scores"] if mode == "score" else given["tags"]) == words or mode == "mask"
+
+
+def test_guidelines_with_words_of_their_own_are_open_beside_the_canvas(ws: Workspace, open_page: Open) -> None:
+    creating.create_dataset(ws, "new", "corner_analysis.damage_detection", guidelines="Only the **red** corner.")
+    Dataset(ws, "new").put_samples([add_sample(ws, 1)[0]])
+    assert "Only the **red** corner." in said(open_page(ws, "annotate", dataset="new"))
+
+
+def test_every_change_changes_the_revision() -> None:
+    assert panels.revision({"a": 1}) == panels.revision({"a": 1}) != panels.revision({"a": 2})
+
+
+def test_what_was_given_to_a_person_as_a_blind_vote_is_drawn_in_a_layer_of_their_own(
+    cards: Dataset, open_page: Open
+) -> None:
+    import getpass
+
+    from trugrade_core.annotate import assigning
+
+    ids, me = list(cards.samples()), getpass.getuser()
+    assigning.assign(cards, ids[:2], [me, "ben"], each=2, by="lead")
+    assert view(open_page(cards.ws, "annotate", dataset="cards", assigned=me))["sample"] == ids[0]
+    at = open_page(cards.ws, "annotate", dataset="cards", assigned="me")
+    given = view(at)
+    assert (
+        given["sample"] == ids[0] and given["shapes"] == [] and given["status"] == "unlabelled"
+    )  # others' labels unseen
+    assert f"blind vote as {me}" in said(at) and "1 of 2" in said(at) and "0 of 2 done" in said(at)
+    assert len(view(open_page(cards.ws, "annotate", dataset="cards", sample=ids[4]))["shapes"]) == 2

@@ -1,0 +1,50 @@
+"""The views of a dataset beside the explorer: guidelines and Label Studio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import label_studio_panel
+from tests.app.conftest import said
+from trugrade_core.annotate.label_studio.serve import Served
+from trugrade_core.workflows import creating
+from trugrade_core.workspace import Workspace
+
+Open = Callable[..., AppTest]
+
+
+def test_guidelines_are_written_and_earlier_ones_kept(full: Workspace, open_page: Open) -> None:
+    at = open_page(full, "datasets", dataset="cards", view="guidelines")
+    at.selectbox(key="task-of-cards").select("border_detection.dual_class").run()
+    assert creating.describe(full, "cards")["task"] == "border_detection.dual_class"
+    assert "edge of the card stock" in at.text_area[0].value
+    at.text_area[0].input("Look **twice**.").run()
+    next(b for b in at.button if b.label == "Save").click().run()
+    assert [h["text"] for h in creating.guideline_history(full, "cards")][-1] == "Look **twice**."
+    assert "Earlier wordings: 1" in " ".join(e.label for e in at.expander)
+
+
+def test_without_a_label_studio_the_panel_says_what_to_do(full: Workspace, open_page: Open) -> None:
+    text = said(open_page(full, "datasets", dataset="cards", view="label_studio"))
+    assert "Not connected to a Label Studio" in text and "no server yet" in text
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("starting", "the first time takes a minute"), ("off", "does not answer")]
+)
+def test_a_server_that_starts_or_is_off_is_shown_as_such(
+    full: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch, state: str, words: str
+) -> None:
+    own = Served(state, "http://127.0.0.1:9", "lab", "secret", "", "")  # type: ignore[arg-type]
+    found = {"server": state, "url": "http://127.0.0.1:9", "own": vars(own), "reason": "" if state == "starting" else "it does not answer",
+             "dataset": {"pushed": 3, "pulled": 2, "released": 0, "project": 1, "url": "http://127.0.0.1:9/projects/1/data",
+                         "people": {"Maria": {"tasks": 2, "minutes": 4.0}}}}  # fmt: skip
+    monkeypatch.setattr(label_studio_panel.labelling, "status", lambda ws, name: found)
+    monkeypatch.setattr(label_studio_panel.serving, "served", lambda ws: own)
+    at = open_page(full, "datasets", dataset="cards", view="label_studio")
+    text = said(at)
+    assert words in text and "Maria" in text and "secret" not in text
+    assert all(b.disabled for b in at.button if b.label in ("Push", "Pull", "What changed there"))

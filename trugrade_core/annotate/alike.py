@@ -1,0 +1,154 @@
+"""How alike two people's shapes are: which mean the same, by IoU, and how far apart their boundaries run.
+
+All in px of the lab's frame. A pair is laid on a raster of its own, so that a card's outline and a scratch of 20 px are
+held to the same fineness, and no picture's size matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trugrade_core.data import rle
+from trugrade_core.schema import Annotation, Box, Mask, Polygon
+
+Array = NDArray[np.float64]
+Outlines = list[Array]
+
+MATCH_IOU = 0.5
+RASTER = 256
+"""Cells along the longer side of what two shapes cover together."""
+WALKED = 512
+"""Points along an outline from which the distance to another is measured."""
+AT_ONCE = 200_000
+
+
+def outlines_of(one: Annotation) -> Outlines:
+    """Closed outlines, (N, 2) each; none for a score or tags."""
+    value = one.value
+    if isinstance(value, Box):
+        x0, y0, x1, y1 = value.xyxy
+        return [np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])]
+    if isinstance(value, Polygon):
+        return [np.asarray(value.points, np.float64)]
+    return rle.mask_outlines(rle.decode(value)) if isinstance(value, Mask) else []
+
+
+def iou(a: Outlines, b: Outlines) -> float:
+    """Intersection over union of what lies inside, by the even-odd rule; boxes apart cost nothing."""
+    if not a or not b:
+        return 0.0
+    (low_a, high_a), (low_b, high_b) = _bounds(a), _bounds(b)
+    if (np.minimum(high_a, high_b) <= np.maximum(low_a, low_b)).any():
+        return 0.0
+    low, high = np.minimum(low_a, low_b), np.maximum(high_a, high_b)
+    scale = RASTER / (high - low).max()
+    width, height = (int(n) for n in np.maximum(1, np.ceil((high - low) * scale)))
+    inside = [_raster(outlines, low, scale, width, height) for outlines in (a, b)]
+    union = np.count_nonzero(inside[0] | inside[1])
+    return np.count_nonzero(inside[0] & inside[1]) / union if union else 0.0
+
+
+def _bounds(outlines: Outlines) -> tuple[Array, Array]:
+    points = np.concatenate(outlines)
+    return points.min(axis=0), points.max(axis=0)
+
+
+def _raster(outlines: Outlines, low: Array, scale: float, width: int, height: int) -> NDArray[np.bool_]:
+    found = np.zeros((height, width), bool)
+    for points in outlines:
+        found ^= rle.fill((points - low) * scale - 0.5, width, height)
+    return found
+
+
+def boundary_distance(a: Outlines, b: Outlines) -> float:
+    """Mean distance in px from points along the one to the nearest place on the other, both ways."""
+    return float((_distances(_walked(a), b).mean() + _distances(_walked(b), a).mean()) / 2)
+
+
+def _walked(outlines: Outlines) -> Array:
+    """About WALKED points (N, 2), evenly along the outlines."""
+    ends = [np.roll(points, -1, axis=0) for points in outlines]
+    lengths = [np.linalg.norm(e - p, axis=1) for p, e in zip(outlines, ends, strict=True)]
+    step = max(sum(own.sum() for own in lengths) / WALKED, 1e-9)
+    found = []
+    for points, own in zip(outlines, lengths, strict=True):
+        along = np.concatenate([[0.0], np.cumsum(own)])
+        closed = np.vstack([points, points[:1]])
+        places = (np.arange(max(1, round(along[-1] / step))) + 0.5) * along[-1] / max(1, round(along[-1] / step))
+        found.append(np.stack([np.interp(places, along, closed[:, axis]) for axis in (0, 1)], axis=1))
+    return np.concatenate(found)
+
+
+def _distances(points: Array, outlines: Outlines) -> Array:
+    """(N,) from each point to the nearest segment."""
+    starts = np.concatenate(outlines)
+    sides = np.concatenate([np.roll(own, -1, axis=0) for own in outlines]) - starts
+    squares = np.maximum((sides**2).sum(axis=1), 1e-18)
+    rows = max(1, AT_ONCE // len(starts))
+    found = []
+    for at in range(0, len(points), rows):
+        away = points[at : at + rows, None] - starts
+        share = np.clip((away * sides).sum(axis=2) / squares, 0, 1)
+        found.append(np.sqrt((((away - share[..., None] * sides) ** 2).sum(axis=2)).min(axis=1)))
+    return np.concatenate(found)
+
+
+# --- several shapes -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Two graders on one sample: `pairs` of shapes that mean the same, how far apart in px the boundaries of each pair
+    run, and how many each drew."""
+
+    pairs: tuple[tuple[Annotation, Annotation], ...]
+    apart: tuple[float, ...]
+    first: int
+    second: int
+
+    @property
+    def f1(self) -> float:
+        total = self.first + self.second
+        return 2 * len(self.pairs) / total if total else 1.0
+
+    def of_label(self, label: str | None, first: int, second: int) -> Matched:
+        """The part that is of one class, of which each drew so many: only shapes of one class are matched."""
+        own = [(pair, px) for pair, px in zip(self.pairs, self.apart, strict=True) if pair[0].label == label]
+        return Matched(tuple(pair for pair, _ in own), tuple(px for _, px in own), first, second)
+
+
+_known: dict[Hashable, Matched] = {}
+"""What was compared before: a page asks again at every vote, and all but one sample are as they were."""
+KEPT = 20_000
+
+
+def match(a: Sequence[Annotation], b: Sequence[Annotation]) -> Matched:
+    """The best one-to-one matching of shapes of the same class, IoU at least MATCH_IOU. This process remembers the last
+    KEPT of them."""
+    key = tuple(tuple((one.id, one.label, one.value) for one in own) for own in (a, b))
+    found = _known.get(key)
+    if found is None:
+        found = _match(a, b)
+        while len(_known) >= KEPT:
+            _known.pop(next(iter(_known)), None)
+        _known[key] = found
+    return found
+
+
+def _match(a: Sequence[Annotation], b: Sequence[Annotation]) -> Matched:
+    from scipy.optimize import linear_sum_assignment
+
+    outlines = {one.id: outlines_of(one) for one in (*a, *b)}
+    table = np.zeros((len(a), len(b)))
+    for i, one in enumerate(a):
+        for j, other in enumerate(b):
+            if one.label == other.label:
+                table[i, j] = iou(outlines[one.id], outlines[other.id])
+    rows, columns = linear_sum_assignment(-table) if table.size else ((), ())
+    pairs = tuple((a[i], b[j]) for i, j in zip(rows, columns, strict=True) if table[i, j] >= MATCH_IOU)
+    apart = tuple(boundary_distance(outlines[x.id], outlines[y.id]) for x, y in pairs)
+    return Matched(pairs, apart, len(a), len(b))

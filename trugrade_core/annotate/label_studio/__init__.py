@@ -1,0 +1,1 @@
+"""Label Studio as the team's other place to label: its configs, its results, and keeping both sides in step."""

@@ -1,0 +1,92 @@
+"""trugrade data derive: one scan feeds every task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trugrade_core.cli.console import follow_job, line, say, table, who, workspace
+from trugrade_core.cli.data import WholeName
+from trugrade_core.errors import UsageError
+
+
+def derive(
+    name: WholeName,
+    task: Annotated[str, typer.Option(help="What the crops are for; sizes are the task's. See: trugrade tasks")],
+    to: Annotated[str, typer.Option(help="Dataset of the crops; made when it is not there.")],
+    outline: Annotated[
+        str,
+        typer.Option(help="Class that is the card's edge; else outer_border, border, or the first shape like a card."),
+    ] = "",
+    outline_from: Annotated[
+        str, typer.Option(help="A run or an export that finds the card where nobody has drawn it.")
+    ] = "",
+    format: Annotated[
+        str,
+        typer.Option(help="us (63.5 x 88.9 mm), tcg (63 x 88) or japanese (59 x 86): sets the scale of photographs."),
+    ] = "",
+    refine: Annotated[
+        bool, typer.Option("--refine/--no-refine", help="Turn boxes to the card's real edges, as the scan shows them.")
+    ] = True,
+    keep_all_classes: Annotated[
+        bool, typer.Option("--keep-all-classes", help="Carry labels of every class, not only the task's.")
+    ] = False,
+    carry_scores: Annotated[
+        bool, typer.Option("--carry-scores", help="Give each crop the scan's scores and tags too.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="Only the first scans.", min=1)] = None,
+) -> None:
+    """Cut corners, edges or the surface of cards out of their scans, for a task.
+
+    Pixels are the scan's own: turned where the card lies tilted, never
+    resized. The scale is the scanner's dpi. The card, its split, the labels
+    that lie there and the way back to the scan are kept. Corners come with the
+    corner at the top left, edges with the cut edge up; strips of an edge reach
+    from corner to corner.
+
+    Doing it again adds nothing. Where an outline has changed, new crops stand
+    beside the old ones, which are excluded and keep what was drawn on them.
+    Crops count as labelled when the scan does and the scans' dataset knows
+    every class of the task.
+
+    --json: {"dataset", "source", "task", "scans", "derived", "unchanged",
+    "superseded", "labels", "outlines": {quad, fitted, box, refined_box: scans},
+    "formats": {name: scans}, "padded" (crops that reach out of the scan),
+    "most_padding" (share), "skipped": [{"sample", "source", "region" ('' for
+    a whole scan), "reason"}], "notes"}
+    """
+    from trugrade_core.workflows import deriving
+
+    if outline_from and Path(outline_from).exists():
+        outline_from = str(Path(outline_from).absolute())  # the job runs in a folder of its own
+    try:
+        options = deriving.DeriveOptions(
+            task=task, outline=outline, outline_from=outline_from, format=format, refine=refine,
+            all_classes=keep_all_classes, whole_labels=carry_scores, limit=limit, who=who(),
+        )  # fmt: skip
+    except ValueError as e:
+        raise UsageError(str(e)) from e
+    report = follow_job(deriving.start_derive(workspace(), name, to, options, who=who()))
+    say(report, lambda: _show(report))
+
+
+def _show(report: dict[str, Any]) -> None:
+    line(f"{report['derived']} new crops of {report['scans']} scans in '{report['dataset']}', {report['unchanged']} unchanged, "
+         f"{report['superseded']} superseded; {report['labels']} labels carried.")  # fmt: skip
+    for note in report["notes"]:
+        line(f"Note: {note}")
+    if report["padded"]:
+        line(
+            f"Note: {report['padded']} crops reach out of the scan and are black there, at most {100 * report['most_padding']:.0f} %"
+        )
+    if report["skipped"]:
+        table(["left out", "region", "why"], [(s["source"], s["region"], s["reason"]) for s in report["skipped"][:50]])
+        if len(report["skipped"]) > 50:
+            line(f"… and {len(report['skipped']) - 50} more; --json lists all.")
+    if report["scans"]:
+        line(f"Next: annotate the crops in the app, then trugrade data split {report['dataset']}")
+
+
+COMMANDS = (derive,)
