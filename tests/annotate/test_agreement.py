@@ -417,3 +417,33 @@ def test_the_command_line_goes_from_assigning_to_settling(ds, capsys) -> None:
     assert call("review", "corners")[0]["disagreement"] == 2
     assert call("settle", "corners", "--reason", "far apart", "--most", "1")["left"] == [ids[0]]
     assert call("settle", "corners", "--reason", "ada is right", "--grader", "ada")["settled"] == [ids[0]]
+
+
+def test_done_without_tags_is_a_vote_against_the_tag_of_another(ds) -> None:
+    from trugrade_core.schema import Status
+
+    sample = next(iter(ds.samples()))
+    vote(ds, sample, "ada", (None, Tags(tags=("worn",))))
+    for grader in ("ben", "cyd"):
+        save(
+            ds,
+            sample,
+            [],
+            who=grader,
+            tool="annotator",
+            commit=f"{grader}-done",
+            layer=grader,
+            status=Status(status="done"),
+        )
+    votes = agreeing.read_votes(ds)[sample]
+    assert agreeing.disagreement(votes) > 0
+    assert [a.value.tags for a in consensus.agreed(votes)] == [()]
+
+
+def test_a_decision_taken_twice_leaves_no_conflict_with_what_it_had_deleted(ds) -> None:
+    sample = next(iter(ds.samples()))
+    for grader, boxes in (("ada", 1), ("ben", 1), ("cyd", 0)):
+        vote(ds, sample, grader, *[("dent", Box(xyxy=(10, 10, 40, 40)))] * boxes, (None, Score(score=8)))
+    for reason, grader in (("majority", ""), ("cyd is right", "cyd"), ("no, the majority", "")):
+        grading.settle(ds.ws, ds.name, who="eve", reason=reason, samples=[sample], grader=grader)
+    assert ds.conflicts() == [] and sum(e.label == "dent" for e in state_of(ds, sample).shown) == 1

@@ -253,6 +253,77 @@ def test_what_both_sides_changed_is_a_conflict_and_neither_is_lost(lab: Workspac
     assert {h.who for h in conflict.heads} == {"ada", serving.USER}
 
 
+def test_what_was_drawn_here_after_a_pull_survives_the_next_push_and_pull(lab: Workspace) -> None:
+    ds = dataset(lab, 1)
+    sample = ids(ds)[0]
+    labelling.push(lab, ds.name)
+    submit(lab, ds, sample)
+    labelling.pull(lab, ds.name)
+    box = next(e for e in state_of(ds, sample).shown if e.label == "graphical_border")
+    mine = Op(op="put", annotation=box.annotation, label=box.label, value=Box(xyxy=(1, 2, 30, 40)), replaces=box.entry)
+    more = Op(op="put", label="outer_border", value=Box(xyxy=(2, 2, 9, 9)))
+    save(ds, sample, [mine, more], who="maria", tool="annotator", commit="m" * 8)
+    now = {e.annotation: e.value for e in state_of(ds, sample).shown}
+    labelling.push(lab, ds.name)
+    found = labelling.pull(lab, ds.name)
+    assert not any(found[k] for k in ("added", "changed", "removed", "conflicts"))
+    assert {e.annotation: e.value for e in state_of(ds, sample).shown} == now
+
+    def change(results):
+        for r in results:
+            if "rectanglelabels" in r["value"] and r["value"]["width"] > 20:
+                r["value"] = {**r["value"], "x": r["value"]["x"] + 5}
+        return results
+
+    submit(lab, ds, sample, change)  # drawn over what was sent last: a change, not a conflict
+    found = labelling.pull(lab, ds.name)
+    assert [r["label"] for r in found["changed"]] == ["graphical_border"] and not found["conflicts"]
+
+
+def test_work_that_could_not_be_taken_in_is_asked_for_again(lab: Workspace) -> None:
+    ds = dataset(lab, 2)
+    first, second = ids(ds)
+    labelling.push(lab, ds.name)
+    submit(
+        lab,
+        ds,
+        first,
+        lambda results: [
+            {**r, "value": {**r["value"], "rectanglelabels": ["castle"]}} if "rectanglelabels" in r["value"] else r
+            for r in results
+        ],
+    )
+    submit(lab, ds, second)
+    assert labelling.pull(lab, ds.name)["problems"] and read_book(ds).pulled_to is None
+    assert labelling.pull(lab, ds.name)["problems"]
+
+
+def test_an_annotation_deleted_there_is_deleted_here_and_nobody_elses(lab: Workspace) -> None:
+    ds = dataset(lab, 1)
+    sample = ids(ds)[0]
+    labelling.push(lab, ds.name)
+    made = submit(lab, ds, sample)
+    labelling.pull(lab, ds.name)
+    put(ds, sample, "outer_border", Box(xyxy=(3, 3, 8, 8)))  # maria's, of which Label Studio knows nothing
+    labelling.server(lab)._sdk.annotations.delete(made)
+    shown = labelling.diff(lab, ds.name)
+    assert {r["label"] for r in shown["removed"]} == {"outer_border", "graphical_border"}
+    labelling.pull(lab, ds.name)
+    assert [e.value.xyxy for e in state_of(ds, sample).shown] == [(3, 3, 8, 8)]
+
+
+def test_two_people_of_one_name_vote_apart_and_main_is_no_name() -> None:
+    from trugrade_core.annotate.label_studio.book import Task
+    from trugrade_core.annotate.label_studio.pull import _layers
+
+    task = Task(id=1, url="", state="pushed")
+    assert _layers(task, [1], lambda _: "sam") == {1: "main"}
+    assert _layers(task, [1, 2], lambda _: "sam") == {1: "sam", 2: "sam (Label Studio 2)"}
+    assert _layers(task, [1, 2], lambda user: "main" if user == 1 else "ben") == {1: "main (Label Studio 1)", 2: "ben"}
+    task.layers = {1: "ada", 2: "ben"}
+    assert _layers(task, [1], lambda _: "ada") == {1: "ada", 2: "ben"}  # ben took his back: ada still only votes
+
+
 def test_a_skip_keeps_its_reason_and_an_empty_submission_is_no_background(lab: Workspace) -> None:
     ds = dataset(lab, 2, labelled=False)
     first, second = ids(ds)

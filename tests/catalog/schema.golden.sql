@@ -534,6 +534,33 @@ COMMENT ON COLUMN tracked_experiments.config IS 'configuration that was recorded
 COMMENT ON COLUMN tracked_experiments.results IS 'results that were recorded';
 COMMENT ON COLUMN tracked_experiments.model_checkpoints IS 'checkpoints with their digests';
 COMMENT ON COLUMN tracked_experiments.source IS 'file in the workspace that the row was read from, relative to its folder';
+CREATE TABLE findings (
+  dataset VARCHAR,
+  subject VARCHAR,
+  task VARCHAR,
+  check_name VARCHAR,
+  code VARCHAR,
+  severity VARCHAR,
+  samples BIGINT,
+  sample_ids JSON,
+  why VARCHAR,
+  action VARCHAR,
+  logged TIMESTAMP,
+  source VARCHAR
+);
+COMMENT ON TABLE findings IS 'What the last check of each dataset and version found. What people let stand since: trugrade data check NAME.';
+COMMENT ON COLUMN findings.dataset IS 'name of the dataset';
+COMMENT ON COLUMN findings.subject IS 'what was checked: NAME as it was then, or NAME@V';
+COMMENT ON COLUMN findings.task IS 'what it was held against; null where nobody has said';
+COMMENT ON COLUMN findings.check_name IS 'label_consistency, class_balance, image_quality, annotation_coverage or format_validation';
+COMMENT ON COLUMN findings.code IS 'kind of finding';
+COMMENT ON COLUMN findings.severity IS 'info, warning or error';
+COMMENT ON COLUMN findings.samples IS 'samples concerned';
+COMMENT ON COLUMN findings.sample_ids IS 'their ids';
+COMMENT ON COLUMN findings.why IS 'what was found';
+COMMENT ON COLUMN findings.action IS 'what to do';
+COMMENT ON COLUMN findings.logged IS 'when it was checked, UTC';
+COMMENT ON COLUMN findings.source IS 'file in the workspace that the row was read from, relative to its folder';
 CREATE TABLE tasks (
   task VARCHAR,
   category VARCHAR,

@@ -579,3 +579,19 @@ def test_activity_and_agreement_of_graders(ws: Workspace) -> None:
     activity = rows(ws, "SELECT who, tool, changes, samples, minutes FROM annotation_activity ORDER BY who")
     assert activity == [("ada", "annotator", 5, 5, 6.0), ("ben", "annotator", 5, 5, 6.0)]
     assert rows(ws, "SELECT count(*) FROM annotations WHERE type = 'status'") == [(0,)]
+
+
+def test_findings_of_the_last_check_are_rows(ws: Workspace) -> None:
+    from trugrade_core.workflows import checking
+
+    make_dataset(ws)
+    checking.check(ws, "cards", task="border_detection.dual_class", deep=False)
+    publish(ws)
+    found = rows(ws, "SELECT dataset, subject, check_name, severity, samples, why FROM findings ORDER BY code")
+    assert found and {row[:2] for row in found} == {("cards", "cards")}
+    assert any(check == "class_balance" and "graphical_border" in why for _, _, check, _, _, why in found)
+    for file in (ws.datasets / "cards" / "checks").glob("*.json"):
+        file.write_text('{"name": "cards", "results": 3}')
+    publish(ws)
+    assert one(ws, "SELECT count(*) FROM findings") == 0
+    assert one(ws, "SELECT count(*) FROM problems WHERE what LIKE '%not what its place says%'") == 1

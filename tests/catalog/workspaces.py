@@ -136,10 +136,22 @@ def make_votes(ws: Workspace, sample: Sample) -> None:
         ds.append([put_entry(vote, who=grader, tool="annotator")])
 
 
+def make_report(ws: Workspace, samples: list[str]) -> None:
+    """What a check of the dataset found, as it lies on disk."""
+    found = {"check": "class_balance", "code": "class.missing", "severity": "error", "samples": samples[:2],
+             "why": "no graphical_border", "action": "Label some."}  # fmt: skip
+    result = {"status": "fail", "score": 0.0, "findings": [found]}
+    report = {"name": "cards", "task": "border_detection.dual_class", "made": "2026-03-01T09:00:00+00:00",
+              "results": {"class_balance": result}}  # fmt: skip
+    (ws.datasets / "cards" / "checks").mkdir()
+    write_json(ws.datasets / "cards" / "checks" / "now.json", report)
+
+
 def fill(ws: Workspace) -> RunFolder:
     """One of everything; returns the run."""
     samples = make_dataset(ws)
     make_votes(ws, make_sample(0))
+    make_report(ws, samples)
     folder = make_run(ws)
     make_evaluation(folder, samples[:2])
     make_export(ws, folder)

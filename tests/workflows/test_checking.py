@@ -332,3 +332,20 @@ def test_a_check_as_a_job_leaves_its_report(ws: Workspace, cards: Dataset, tmp_p
     assert "<script" not in page and "http" not in page.replace("https://", "http").split("<body>")[1]
     kept = checking.report(ws, "cards")
     assert kept is not None and kept["deep"]
+
+
+def test_a_design_on_both_sides_of_a_version_split_by_design_stops_a_training(ws) -> None:
+    from trugrade_core.data.store import Dataset
+    from trugrade_core.data.versions import Version, snapshot, split
+    from trugrade_core.synth import synthesize
+    from trugrade_core.workflows.leaks import leak_of
+
+    synthesize(ws, "designs", count=8, seed=2, dpi=60)
+    ds = Dataset.open(ws, "designs")
+    ds.put_samples([s.model_copy(update={"design": f"design {n % 4}"}) for n, s in enumerate(ds.samples().values())])
+    split(ds, (0.5, 0.25, 0.25), by=("design",))
+    assert leak_of(Version.open(ws, "designs")) == ""
+    held, trained = (next(s for s in ds.iter_samples() if s.split == name) for name in ("test", "train"))
+    ds.put_samples([held.model_copy(update={"design": trained.design})])  # its design was wrong
+    snapshot(ds)
+    assert f"design {trained.design}" in leak_of(Version.open(ws, "designs"))

@@ -152,3 +152,13 @@ def test_a_folder_that_goes_away_ends_the_watch_with_words(ws, folder) -> None:
     folder.rmdir()
     with pytest.raises(DatasetError, match="the watched folder is gone"):
         looks(watched)
+
+
+def test_a_broken_label_file_costs_itself_and_not_the_scans_it_came_with(ws, folder) -> None:
+    for n in range(3):
+        (folder / f"{n}.png").write_bytes(png(n))
+    (folder / "labels.json").write_text('{"images": [')
+    watched = watch(ws, folder)
+    assert "labels.json" in looks(watched) and len(watched.ds.samples()) == 3
+    (folder / "labels.json").unlink()
+    assert len(watch(ws, folder).ds.samples()) == 3

@@ -41,7 +41,12 @@ class Votes:
         return next((a.value.score for a in self.by.get(grader, ()) if isinstance(a.value, Score)), None)
 
     def tags(self, grader: str) -> frozenset[str] | None:
-        return next((frozenset(a.value.tags) for a in self.by.get(grader, ()) if isinstance(a.value, Tags)), None)
+        """Who said 'done' and gave nothing, where others gave tags, voted for none of them."""
+        own = self.by.get(grader)
+        found = next((frozenset(a.value.tags) for a in own or () if isinstance(a.value, Tags)), None)
+        if found is None and own == [] and any(isinstance(a.value, Tags) for said in self.by.values() for a in said):
+            return frozenset()
+        return found
 
     def shapes(self, grader: str) -> list[Annotation]:
         return [a for a in self.by.get(grader, ()) if isinstance(a.value, Box | Polygon | Mask)]

@@ -68,8 +68,8 @@ def settle(
     if not reason.strip():
         raise UsageError("a decision needs its reason", where=votes.sample.id, what_to_do="Say why in a few words.")
     state = state_of(ds, votes.sample.id)
-    # Every head is replaced: of two in conflict the other would go on to hold.
-    heads = {e.annotation: [head.entry for head in state.heads[e.annotation]] for e in state.shown}
+    # Every head is replaced, a deletion too: of two the other would go on to hold.
+    heads = {id: [head.entry for head in found] for id, found in state.heads.items() if found}
     wanted = {a.id for a in annotations}
     gone = [e.annotation for e in state.shown if e.annotation not in wanted and _is_of(e, votes)]
     note = {"reason": reason.strip()[:500], "votes": ", ".join(votes.by)[:500]}

@@ -59,8 +59,13 @@ EXAMPLES: list[tuple[str, str]] = [
     ),
     (
         "Who labelled how much, by day",
-        "SELECT CAST(logged AS DATE) AS day, who, tool, count(*) AS changes FROM annotation_log\n"
-        "GROUP BY ALL ORDER BY day DESC, changes DESC",
+        "SELECT day, who, tool, dataset, changes, samples, round(minutes, 1) AS minutes FROM annotation_activity\n"
+        "ORDER BY day DESC, changes DESC",
+    ),
+    (
+        "What the checks found that stands in the way",
+        "SELECT subject, task, check_name, code, samples, why, action FROM findings WHERE severity <> 'info'\n"
+        "ORDER BY severity, samples DESC",
     ),
     (
         "Time spent waiting for data",

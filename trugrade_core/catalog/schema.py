@@ -400,6 +400,26 @@ TABLES = (
         ),
     ),
     Table(
+        "findings",
+        "What the last check of each dataset and version found. What people let stand since: trugrade data check NAME.",
+        (
+            *columns("""
+            dataset VARCHAR name of the dataset
+            subject VARCHAR what was checked: NAME as it was then, or NAME@V
+            task VARCHAR what it was held against; null where nobody has said
+            check_name VARCHAR label_consistency, class_balance, image_quality, annotation_coverage or format_validation
+            code VARCHAR kind of finding
+            severity VARCHAR info, warning or error
+            samples BIGINT samples concerned
+            sample_ids JSON their ids
+            why VARCHAR what was found
+            action VARCHAR what to do
+            logged TIMESTAMP when it was checked, UTC
+        """),
+            SOURCE,
+        ),
+    ),
+    Table(
         "tasks",
         "What this lab can learn, with the metric that decides.",
         columns("""

@@ -52,6 +52,8 @@ def all_sources(ws: Workspace) -> Iterator[Source]:
 
     for file in ws.datasets.glob("*/dataset.json"):
         yield source(_dataset, file)
+    for file in ws.datasets.glob("*/checks/*.json"):
+        yield source(_check, file)
     for file in ws.datasets.glob("*/versions/v*/version.json"):
         yield source(_version, file, "samples.parquet", "annotations.parquet")
     for folder in list_ids(ws.runs):
@@ -299,3 +301,26 @@ def _experiment(source: Source) -> Rows:
             continue  # a line torn by a kill stands alone
         rows.append({**found, "logged": found.get("timestamp")})
     return {"tracked_experiments": rows}
+
+
+def _check(source: Source) -> Rows:
+    report = read_mapping(source.file)
+    return {
+        "findings": [
+            {
+                "dataset": source.file.parent.parent.name,
+                "subject": report["name"],
+                "task": report.get("task"),
+                "check_name": check,
+                "code": found["code"],
+                "severity": found["severity"],
+                "samples": len(found["samples"]),
+                "sample_ids": found["samples"],
+                "why": found["why"],
+                "action": found["action"],
+                "logged": report.get("made"),
+            }
+            for check, result in report["results"].items()
+            for found in result["findings"]
+        ]
+    }

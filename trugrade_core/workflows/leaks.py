@@ -12,6 +12,8 @@ from trugrade_core.data import acceptance
 from trugrade_core.data.checks import duplicates, measures
 from trugrade_core.data.checks.base import Finding
 from trugrade_core.data.checks.format import leaked_cards
+from trugrade_core.data.folds import version_cards
+from trugrade_core.data.splits import leaks, strictest
 from trugrade_core.data.store import Dataset
 from trugrade_core.data.versions import Version
 
@@ -39,20 +41,44 @@ def _leaks(version: Version) -> Iterator[Finding]:
         for row in rows.filter(pc.is_in(rows["card"], value_set=pa.array(sorted(torn)))).to_pylist():
             splits[row["card"]][row["split"]].append(row["id"])
         yield from leaked_cards(splits)
+    yield from _torn_units(version)
     yield from _leaked_pictures(version)
+
+
+def _torn_units(version: Version) -> Iterator[Finding]:
+    """A design, print or session that the version was split by and that stands on two sides all the same: corrected, or
+    new cards came, since the split."""
+    if not version.manifest.by:
+        return
+    cards = version_cards(version)
+    where = {name: strictest(card.splits) for name, card in cards.items() if card.splits}
+    torn = [row for row in leaks(cards, where, version.manifest.by) if row["unit"] != "card"]
+    if torn:
+        said = ", ".join(f"{row['unit']} {row['value']}" for row in torn[:5])
+        inside = {(row["unit"], row["value"]) for row in torn}
+        names = {name for name, card in cards.items() if card.units & inside}
+        samples = tuple(sample.id for sample in version.iter_samples() if sample.card in names)
+        yield Finding(
+            check="format_validation",
+            code="leak.unit",
+            severity="error",
+            samples=samples,
+            why=f"{len(torn)} of what the version was split by stand in more than one split ({said})",
+            action="Split again by the same units.",
+            details={"units": [f"{row['unit']} {row['value']}" for row in torn[:1000]]},
+        )
 
 
 def _leaked_pictures(version: Version) -> list[Finding]:
     """Pictures of one scan in two splits, as far as a check has compared them."""
     store = duplicates.store_path(version.ws)
     measured = measures.store_path(version.ws)
-    if not measured.exists():
-        return []
     pictures = [
         duplicates.Picture(ref["sha256"], version.ws.image(ref["sha256"], ref["suffix"]), row["id"], row["card"], row["split"])
         for row in version.sample_table.select(["id", "card", "split", "images"]).to_pylist()
         for ref in row["images"]
         if not ref["role"].startswith("light:")
     ]  # fmt: skip
-    known = measures.load(measured, {p.sha256 for p in pictures})
+    # The same bytes are the same scan, whether anything was measured or not.
+    known = measures.load(measured, {p.sha256 for p in pictures}) if measured.exists() else {}
     return duplicates.stored_leaks(pictures, known, store)

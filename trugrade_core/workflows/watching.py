@@ -72,31 +72,36 @@ class Watch:
         whole = sorted(name for name in new if self.before.get(name) == now[name])
         self.before = now
         if whole:
-            self._take(whole)
-            self._remember({name: now[name] for name in whole})
+            looks = {name: now[name] for name in whole}
+            self.seen |= looks
+            taken = self._take(whole, self.options)
+            self._remember({name: looks[name] for name in taken})  # what failed is tried again by the next watch
         waiting = len(new) - len(whole)
         coming = f", {waiting} still being written" if waiting else ""
         left = f", {len(self.skipped)} left out: {next(iter(self.skipped.items()))}" if self.skipped else ""
         say(f"watching {self.folder}: {self.taken} taken{coming}{left}")
 
-    def _take(self, files: list[str]) -> None:
-        pictures = tuple(name for name in files if suffix(name) in SUFFIXES)
+    def _take(self, files: list[str], options: ImportOptions) -> list[str]:
+        """The files that were read. Labels that cannot be read cost themselves, not the pictures they came with."""
+        pictures = [name for name in files if suffix(name) in SUFFIXES]
         # A label file speaks of pictures that came before it, or lists them all: then everything is read again.
-        options = self.options if len(pictures) < len(files) else self.options.model_copy(update={"only": pictures})
+        only = tuple(pictures) if len(pictures) == len(files) else None
         try:
-            report = import_dataset(self.ds.ws, self.folder, self.ds.name, options)
+            report = import_dataset(self.ds.ws, self.folder, self.ds.name, options.model_copy(update={"only": only}))
         except TruGradeError as e:
             self.skipped.update(dict.fromkeys(files[:MOST_TOLD], e.message))
-            return
+            again = pictures and options.format != "folder"
+            return self._take(pictures, options.model_copy(update={"format": "folder"})) if again else []
         self.taken += report.images
         for name in files:
             self.skipped.pop(name, None)
         self.skipped.update({skip.file: skip.reason for skip in report.skipped[:MOST_TOLD]})
+        return files
 
     def _remember(self, looks: Looks) -> None:
-        self.seen |= looks
         kept = read_json(self._memory) if self._memory.exists() else {}
-        write_json(self._memory, {**kept, str(self.folder): self.seen})
+        own = kept.get(str(self.folder), {})
+        write_json(self._memory, {**kept, str(self.folder): {**own, **looks}})
 
 
 def _looks(folder: Path) -> Looks:

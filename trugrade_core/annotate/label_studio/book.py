@@ -37,8 +37,8 @@ class Work(BaseModel):
 
 
 class Task(BaseModel):
-    """`pushed` is read-only in the lab. `known` is by layer and annotation; `main_by` is the user whose work went into
-    layer main; `work` is by the server's annotation id."""
+    """`pushed` is read-only in the lab. `known` is by layer and annotation; `layers` is by user, and stays once it was
+    given: whose work went into main, and who votes in which layer; `work` is by the server's annotation id."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +46,7 @@ class Task(BaseModel):
     url: str
     state: State
     known: dict[str, dict[str, Known]] = {}
-    main_by: int | None = None
+    layers: dict[int, str] = {}
     work: dict[str, Work] = {}
 
 

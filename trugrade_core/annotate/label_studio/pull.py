@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from trugrade_core.annotate.label_studio.book import Book, Known, Task, Work, alone, read_book, write_book
@@ -92,7 +92,8 @@ def pull(ds: Dataset, server: Server, names: Names, *, apply: bool, progress: Pr
             _apply(ds, book, changes, diff, progress)
             for sample in gone:
                 book.samples[sample].state = "released"
-            book.pulled_to = latest
+            if not diff.problems:  # what could not be taken in is asked for again
+                book.pulled_to = latest
             write_book(ds, book)
     return diff
 
@@ -103,19 +104,47 @@ def pull(ds: Dataset, server: Server, names: Names, *, apply: bool, progress: Pr
 def _of_task(
     ds: Dataset, book: Book, sample: str, annotations: Sequence[Mapping[str, Any]], config: Config, names: Names, diff: Diff
 ) -> list[_Change]:  # fmt: skip
-    """The newest annotation of each person. Whoever was alone at the first pull speaks for layer main; the others, and
-    all where several began together, vote in a layer of their own name."""
+    """The newest annotation of each person, and those of people who have deleted theirs."""
+    task = book.samples[sample]
     newest: dict[int, Mapping[str, Any]] = {}
     for annotation in sorted(annotations, key=lambda a: (str(a.get("updated_at")), a.get("id") or 0)):
         newest[_user(annotation)] = annotation
+    layers = _layers(task, list(newest), names)
     diff.samples += bool(newest)
-    alone_now = next(iter(newest)) if len(newest) == 1 else None
-    main_by = book.samples[sample].main_by or alone_now
     return [
-        _change(ds, book.samples[sample], sample, annotation, config, "main" if user == main_by else names(user),
-                names(user), diff)
+        _change(ds, task, sample, annotation, config, layers[user], names(user), diff)
         for user, annotation in newest.items()
-    ]  # fmt: skip
+    ] + [
+        _taken_back(ds, task, sample, user, layer, names(user), diff)
+        for user, layer in task.layers.items()
+        if user not in newest and task.known.get(layer)
+    ]
+
+
+def _layers(task: Task, users: Sequence[int], names: Names) -> dict[int, str]:
+    """{user: layer}. Whoever was alone at the first pull speaks for layer main; the others, and all where several began
+    together, vote in a layer of their own name. Who has one keeps it."""
+    found = dict(task.layers)
+    for user in users:
+        if user in found:
+            continue
+        own = names(user)
+        if own == "main" or own in found.values():  # two of one name are two people all the same
+            own = f"{own} (Label Studio {user})"
+        found[user] = "main" if not found and len(users) == 1 else own
+    return found
+
+
+def _taken_back(ds: Dataset, task: Task, sample: str, user: int, layer: str, who: str, diff: Diff) -> _Change:
+    """The person has deleted the annotation there as a whole."""
+    state = state_of(ds, sample, layer)
+    known = task.known[layer]
+    said_there = digest({id: k.entry for id, k in known.items()})[:32]
+    gone = {"id": f"deleted-{user}-{said_there}", "updated_at": datetime.now(UTC).isoformat()}
+    change = _Change(sample, layer, who, user, gone, [], None, state, {})
+    for id, before in known.items():
+        _delete(id, before, change, {"sample": sample, "who": who, "layer": layer}, diff)
+    return change
 
 
 def _user(annotation: Mapping[str, Any]) -> int:
@@ -134,6 +163,7 @@ def _change(
     diff.problems += [{**where, "result": p.id, "why": str(p)} for p in came.problems]
     diff.notes += [f"{sample}: {note}" for note in came.notes]
     arrived = [_in_layer(one.annotation, layer) for one in came.arrived]
+    sent = {_layer_id(one.annotation.id, layer): one.entry for one in came.arrived}
     agreed = task.known.get(layer, {})
     change = _Change(sample, layer, who, _user(annotation), annotation, [], came.status, state,
                      {a.id: said(a) for a in arrived})  # fmt: skip
@@ -147,7 +177,7 @@ def _change(
     if change.status != state.status and change.status is not None:
         diff.statuses.append({**where, "status": change.status.status, "comment": change.status.comment})
     for one in arrived:
-        _put(one, agreed.get(one.id), change, where, diff)
+        _put(one, agreed.get(one.id), sent[one.id], change, where, diff)
     there = {_layer_id(id, layer) for id in came.ids}
     for id, before in agreed.items():
         if id not in there:
@@ -164,21 +194,26 @@ def _layer_id(id: str, layer: str) -> str:
     return id if layer == "main" else digest({"annotation": id, "layer": layer})[:16]
 
 
-def _put(one: Annotation, before: Known | None, change: _Change, where: dict[str, str], diff: Diff) -> None:
-    """Add the operation that says `one`, unless nothing was changed there or the lab says it already."""
+def _put(
+    one: Annotation, before: Known | None, sent: str | None, change: _Change, where: dict[str, str], diff: Diff
+) -> None:  # fmt: skip
+    """Add the operation that says `one`, unless nothing was changed there or the lab says it already. It replaces the
+    entry it was drawn over there: the one `sent` with it where that still holds, else what both sides last agreed on."""
     heads = change.state.heads.get(one.id, ())
     saying = [h for h in heads if h.op == "put"]
     if (before and said(one) == before.digest) or any(said(annotation_of(h)) == said(one) for h in saying):
         return
     row = {**where, "annotation": one.id, "label": one.label}
+    holding = {h.entry for h in heads}
+    over = sent if sent in holding else before.entry if before else None
     change.ops.append(Op(op="put", annotation=one.id, label=one.label, value=one.value, attributes=one.attributes,
-                         replaces=before.entry if before else None))  # fmt: skip
+                         replaces=over))  # fmt: skip
     if before is None and not heads:
         diff.added.append({**row, "after": words(one.value)})
         return
     was = words(saying[-1].value) if saying else "deleted"
     diff.changed.append({**row, "before": was, "after": words(one.value)})
-    if before is None or before.entry not in {h.entry for h in heads}:
+    if over not in holding:
         diff.conflicts.append({**row, "why": "it was changed in the lab too"})
 
 
@@ -238,8 +273,7 @@ def _take(ds: Dataset, task: Task, change: _Change) -> None:
     task.known[change.layer] = {
         id: Known(entry=entries[id], digest=text) for id, text in change.agreed.items() if id in entries
     }
-    if change.layer == "main":
-        task.main_by = change.user
+    task.layers[change.user] = change.layer
     when = datetime.fromisoformat(str(change.annotation["updated_at"]).replace("Z", "+00:00"))
     seconds = float(change.annotation.get("lead_time") or 0)
     task.work[str(change.annotation["id"])] = Work(who=change.who, seconds=seconds, when=when)

@@ -188,7 +188,9 @@ def _send(
         if task.state != "pushed":
             sent, agreed, model = _results(ds, sample, config, suggest, done)
             server.replace_prediction(task.id, sent.results, model)
-            task.known["main"], task.state = agreed, "pushed"
+            task.state = "pushed"
+            if not task.work:  # else the annotation there still says what was last agreed on, not what is sent now
+                task.known["main"] = agreed
             done.updated += 1
 
 
@@ -209,7 +211,9 @@ def _results(
     """(what is sent as a prediction, what both sides then agree on, whose it is)."""
     state = state_of(ds, sample.id)
     entries = {e.annotation: e for e in state.shown}
-    suggested = suggest(sample) if suggest else None
+    suggested = suggest(sample) if suggest and not entries else None
+    if suggest and entries:
+        done.notes.append(f"{sample.id} has labels: those were sent, not the model's")
     annotations = suggested[0] if suggested else [annotation_of(e) for e in state.shown]
     status = None if suggested or state.status.status == "unlabelled" else state.status
     sent = to_results(

@@ -38,6 +38,9 @@ SILENT = {
 
 State = Literal["off", "starting", "up"]
 
+_started: dict[int, subprocess.Popen[bytes]] = {}
+"""Servers that this process started, by their id: it is their parent, and has to take note of their end."""
+
 
 @dataclass(frozen=True)
 class Served:
@@ -78,6 +81,7 @@ def serve(ws: Workspace, *, port: int = PORT) -> Served:
                 words, cwd=folder, env=_environment(ws, folder, kept), stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
+        _started[process.pid] = process
         url = f"http://127.0.0.1:{port}"
         mask = os.umask(0o077)
         try:
@@ -127,6 +131,8 @@ def stop(ws: Workspace) -> bool:
     if _is_ours(kept["pid"]):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(kept["pid"], signal.SIGKILL)
+    if child := _started.pop(kept["pid"], None):
+        child.wait()
     write_json(_folder(ws) / "server.json", {**kept, "pid": 0})
     return True
 
