@@ -271,6 +271,7 @@ def test_two_that_change_the_same_shape_at_once_are_shown_and_settled(cards: tup
     until(lambda: len(ds.conflicts()) == 1)
     assert {h.value.xyxy[2] for h in ds.conflicts()[0].heads if isinstance(h.value, Box)} != {head.value.xyxy[2]}  # type: ignore[union-attr]
     ben.page.get_by_text("Two people changed the same").first.wait_for()
+    ben.page.get_by_role("button", name="Keep this one").nth(1).wait_for()  # drawn after the words above it
     assert ben.page.get_by_role("button", name="Keep this one").count() == 2
     ben.page.get_by_placeholder("why this one").fill(f"{name} was nearer")
     ben.page.get_by_placeholder("why this one").press("Enter")

@@ -271,7 +271,7 @@ def test_scores_go_in_half_steps_by_keyboard(lab: Lab, browser: Any) -> None:
     lab.setup(mode="score", rubric="10: nothing at the zoom given.")
     for hand in used(lab, browser):
         hand.move(300, 400)
-        assert hand.page.get_by_text("nothing at the zoom given").is_visible()
+        hand.page.get_by_text("nothing at the zoom given").wait_for()
         hand.keys("8", "+", "0")
         log = lab.wait(3)
         assert [c["ops"][0]["value"] for c in log] == [{"type": "score", "score": s} for s in (8, 8.5, 10)]
