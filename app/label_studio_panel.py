@@ -117,6 +117,17 @@ def _dataset(ws: Workspace, dataset: str, own: dict[str, Any], *, up: bool) -> N
         st.subheader("Who did what")
         rows = [[escape(who), f"{int(r['tasks']):,}", f"{r['minutes']:.0f}"] for who, r in own["people"].items()]
         look.table(["person", "tasks", "minutes"], rows, key="label-people", right=(1, 2))
+        _name(ws, list(own["people"]))
+
+
+def _name(ws: Workspace, people: list[str]) -> None:
+    with st.popover("Names in the lab", icon=":material/badge:"):
+        theirs = st.selectbox("At Label Studio", people, key="label-theirs")
+        ours = st.text_input("Here", value=labelling.people(ws).get(theirs, ""), key=f"label-ours-{theirs}")
+        if st.button("Keep", disabled=not ours, key="label-name"):
+            labelling.name_person(ws, theirs, ours)
+            st.rerun()
+        st.caption("From the next pull on; what was pulled keeps its name.")
 
 
 def _start(ws: Workspace, what: str, dataset: str) -> None:

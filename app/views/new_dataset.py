@@ -88,6 +88,7 @@ def _card(task: Task) -> None:
         ("complexity", task.complexity),
         ("output", ", ".join(task.output)),
         ("classes", ", ".join(task.classes) or "none: the whole picture is judged"),
+        ("template", f"label_config/{task.id}.xml"),
         ("region", cut or "the whole scan"),
         ("resolution", f"{capture.dpi} dpi or more: {capture.finest_mm:g} mm must show"),
         ("light", capture.light),

@@ -90,6 +90,14 @@ def _data(ws: Workspace, names: list[str]) -> tuple[str, bool]:
                 for split, n in splits.items()
             )
         )
+    with st.container(horizontal=True):
+        for label, icon, page, params in (
+            ("Explore it", "grid_view", "datasets", {"dataset": name, "view": "browse"}),
+            ("Quality verdict", "rule", "check", {"dataset": found}),
+            ("Splits", "call_split", "datasets", {"dataset": name, "view": "versions", "part": "split"}),
+        ):
+            if st.button(label, icon=f":material/{icon}:", type="tertiary", key=f"train-{page}-{icon}"):
+                state.go(page, **params)
     return found, linked
 
 

@@ -71,3 +71,11 @@ def test_the_augmentation_can_be_looked_at_and_taken_over(full: Workspace, open_
     at.slider(key=key).set_value(11.0).run()
     at.button(key=f"{key.rsplit(':', 2)[0]}:use").click().run()
     assert "turn_deg: 11.0" in "".join(area.value for area in at.text_area)
+
+
+def test_trains_data_step_opens_explorer_verdict_and_splits(full: Workspace, open_page: Open) -> None:
+    at = open_page(full, "train", dataset="cards@v1")
+    labels = {button.label for button in at.button}
+    assert {"Explore it", "Quality verdict", "Splits"} <= labels
+    next(b for b in at.button if b.label == "Quality verdict").click().run()
+    assert "Check" in said(at) and not at.exception

@@ -162,3 +162,14 @@ def test_a_broken_label_file_costs_itself_and_not_the_scans_it_came_with(ws, fol
     assert "labels.json" in looks(watched) and len(watched.ds.samples()) == 3
     (folder / "labels.json").unlink()
     assert len(watch(ws, folder).ds.samples()) == 3
+
+
+def test_instructions_for_label_studio_bring_their_pictures_along(ws) -> None:
+    from trugrade_core.workflows import labelling
+
+    creating.create_dataset(ws, "cards", "border_detection.dual_class", guidelines="first")
+    markdown = creating.add_picture(ws, png(3), name="good corner.png")
+    creating.set_guidelines(ws, "cards", f"Like this:\n\n{markdown}\n\n![gone](/lab/image/{'0' * 64})", who="ada")
+    html = labelling.project_for(Dataset.open(ws, "cards")).instructions
+    assert 'src="data:image/webp;base64,' in html and 'alt="good corner"' in html
+    assert html.count("data:image") == 1 and "0" * 64 in html

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +21,9 @@ from trugrade_core.tasks import TASKS, get_task
 from trugrade_core.workflows.creating import task_of
 from trugrade_core.workflows.jobs import Job, start
 from trugrade_core.workspace import Workspace, read_json, write_json
+
+PICTURE_PX = 640
+"""Long side of an example picture in a project's instructions."""
 
 
 def connect(ws: Workspace, url: str, token: str, *, document_root: str = "") -> dict[str, Any]:
@@ -94,9 +99,22 @@ def project_for(ds: Dataset, task: str = "") -> pushing.Project:
     row = get_task(task) if task else task_of(ds) or _guessed(ds)
     drawn = [c.name for c in ds.classes if c.shape in row.shapes]
     xml = label_config_for(template(row.id), drawn)
-    words = ds.facts().get("guidelines") or row.guidelines
+    words = _with_pictures(ds.ws, ds.facts().get("guidelines") or row.guidelines)
     keys = None if problems(xml) else parse(xml)  # a push refuses it and says what is wrong
     return pushing.Project(ds.name, xml, instructions(row.title, words, keys))
+
+
+def _with_pictures(ws: Workspace, words: str) -> str:
+    """Guidelines whose example pictures are in the text itself: the server cannot ask the lab's app for them."""
+    from trugrade_core.data.images import thumbnail
+
+    def put_in(found: re.Match[str]) -> str:
+        if ws.find_image(found[1]) is None:  # a digest that somebody typed: the text stays as it is
+            return found[0]
+        picture = base64.b64encode(thumbnail(ws, found[1], PICTURE_PX).read_bytes()).decode()
+        return f"(data:image/webp;base64,{picture})"
+
+    return re.sub(r"\(/lab/image/([0-9a-f]{64})\)", put_in, words)
 
 
 def _guessed(ds: Dataset) -> Any:
