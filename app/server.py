@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,23 +65,22 @@ def original(request: Request) -> Response:
 def thumb(request: Request) -> Response:
     from trugrade_core.data import images
 
-    ws, sha = state.workspace(), request.path_params["sha"]
-    if ws.find_image(sha) is None:
-        return _missing(request)
-    try:
-        return FileResponse(images.thumbnail(ws, sha), headers=FOR_GOOD)
-    except TruGradeError as e:
-        return Response(str(e), 422, media_type="text/plain")
+    return _made(request, images.thumbnail)
 
 
 def half(request: Request) -> Response:
     from trugrade_core.data import large
 
+    return _made(request, large.smaller)
+
+
+def _made(request: Request, make: Callable[[Workspace, str], Path]) -> Response:
+    """A file made of the picture and kept."""
     ws, sha = state.workspace(), request.path_params["sha"]
     if ws.find_image(sha) is None:
         return _missing(request)
     try:
-        return FileResponse(large.smaller(ws, sha), headers=FOR_GOOD)
+        return FileResponse(make(ws, sha), headers=FOR_GOOD)
     except TruGradeError as e:
         return Response(str(e), 422, media_type="text/plain")
 
