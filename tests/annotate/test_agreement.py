@@ -66,7 +66,7 @@ def test_shapes_match_one_to_one_by_class_and_their_boundaries_are_measured() ->
     ]
     found = alike.match(a, b)
     assert [(x.id, y.id) for x, y in found.pairs] == [("1", "3")] and found.f1 == 0.5
-    first, second = (alike.outlines_of(one) for one in found.pairs[0])
+    first, second = (rle.outlines(one.value) for one in found.pairs[0])
     assert alike.boundary_distance(first, second) == pytest.approx(1.0, abs=0.01)
     assert alike.boundary_distance(first, first) == pytest.approx(0, abs=1e-9)
     assert alike.iou(first, second) == pytest.approx(18 / 22, abs=0.01)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trugrade_core.data import rle
-from trugrade_core.schema import Annotation, Box, Mask, Polygon
+from trugrade_core.schema import Annotation
 
 Array = NDArray[np.float64]
 Outlines = list[Array]
@@ -24,17 +24,6 @@ RASTER = 256
 WALKED = 512
 """Points along an outline from which the distance to another is measured."""
 AT_ONCE = 200_000
-
-
-def outlines_of(one: Annotation) -> Outlines:
-    """Closed outlines, (N, 2) each; none for a score or tags."""
-    value = one.value
-    if isinstance(value, Box):
-        x0, y0, x1, y1 = value.xyxy
-        return [np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])]
-    if isinstance(value, Polygon):
-        return [np.asarray(value.points, np.float64)]
-    return rle.mask_outlines(rle.decode(value)) if isinstance(value, Mask) else []
 
 
 def iou(a: Outlines, b: Outlines) -> float:
@@ -142,7 +131,7 @@ def match(a: Sequence[Annotation], b: Sequence[Annotation]) -> Matched:
 def _match(a: Sequence[Annotation], b: Sequence[Annotation]) -> Matched:
     from scipy.optimize import linear_sum_assignment
 
-    outlines = {one.id: outlines_of(one) for one in (*a, *b)}
+    outlines = {one.id: rle.outlines(one.value) for one in (*a, *b)}
     table = np.zeros((len(a), len(b)))
     for i, one in enumerate(a):
         for j, other in enumerate(b):

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from trugrade_core.annotate.agreement import Votes
-from trugrade_core.annotate.alike import MATCH_IOU, iou, outlines_of
+from trugrade_core.annotate.alike import MATCH_IOU, iou
 from trugrade_core.annotate.saving import Op, Saved, save, state_of
+from trugrade_core.data import rle
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError, UsageError, nearest
 from trugrade_core.schema import Annotation, LogEntry, Score, Status, Tags, digest
@@ -39,7 +40,7 @@ def _made(votes: Votes, label: str | None, value: Score | Tags) -> Annotation:
 
 def _shapes(votes: Votes, graders: Sequence[str]) -> list[Annotation]:
     left = [a for g in graders for a in votes.shapes(g)]
-    outlines = {a.id: outlines_of(a) for a in left}
+    outlines = {a.id: rle.outlines(a.value) for a in left}
     overlap = {(a.id, b.id): iou(outlines[a.id], outlines[b.id]) for a in left for b in left if a.label == b.label}
     found = []
     while left:

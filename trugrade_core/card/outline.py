@@ -83,13 +83,8 @@ def _like_a_card(value: Value) -> bool:
 
 def outline_points(value: Value) -> Array:
     """The points (N, 2) of a shape's outline; of a mask the outline of its largest part."""
-    if isinstance(value, Box):
-        x0, y0, x1, y1 = value.xyxy
-        return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64)
-    if isinstance(value, Polygon):
-        return np.array(value.points, np.float64)
-    if isinstance(value, Mask):
-        return max(rle.mask_outlines(rle.decode(value)), key=area, default=np.zeros((0, 2)))
+    if isinstance(value, Box | Polygon | Mask):
+        return max(rle.outlines(value), key=area, default=np.zeros((0, 2)))
     raise TypeError(f"{value.type} is no shape")
 
 

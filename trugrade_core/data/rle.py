@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trugrade_core.errors import DatasetError
-from trugrade_core.schema import Mask
+from trugrade_core.schema import Box, Mask, Polygon, Value
 
 Bool = NDArray[np.bool_]
 
@@ -119,6 +119,17 @@ def mask_outlines(mask: Bool) -> list[NDArray[np.float64]]:
         if path:
             found.append(points[path])
     return found
+
+
+def outlines(value: Value) -> list[NDArray[np.float64]]:
+    """The closed outlines (N, 2) of a shape, in the lab's frame: of a mask along the edges of its pixels; none of what is
+    no shape."""
+    if isinstance(value, Box):
+        x0, y0, x1, y1 = value.xyxy
+        return [np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64)]
+    if isinstance(value, Polygon):
+        return [np.asarray(value.points, np.float64)]
+    return mask_outlines(decode(value)) if isinstance(value, Mask) else []
 
 
 def from_polygon(points: ArrayLike, width: int, height: int) -> Mask:

@@ -16,7 +16,7 @@ from trugrade_core.data.versions import Version
 from trugrade_core.errors import DatasetError, UsageError, nearest
 from trugrade_core.evaluate.overlay import COLOURS, encoded, outlined
 from trugrade_core.models import get_architecture
-from trugrade_core.schema import Annotation, Box, Image, Mask, Polygon, Preprocess, Value
+from trugrade_core.schema import Image, Preprocess
 from trugrade_core.tasks import get_task
 from trugrade_core.tasks.instances.encode import canvas_matrix
 from trugrade_core.workspace import Workspace, write_atomic
@@ -76,7 +76,7 @@ def look_at(ws: Workspace, config: RunConfig, sample: str = "") -> Looked:
         index=index,
         image=preprocess.content(decode(version.image_path(found))),
         preprocess=preprocess,
-        outlines=[(a.label or "", _moved(o, matrix)) for a in annotations for o in _outlines(a)],
+        outlines=[(a.label or "", _moved(o, matrix)) for a in annotations for o in rle.outlines(a.value)],
         classes=version.classes,
         within=augment.settings(config.data.augmentation, get_task(config.task).augmentation),
         seed=config.seed,
@@ -88,16 +88,6 @@ def _size(config: RunConfig) -> int:
     return (
         get_architecture(config.architecture_config.base_architecture)[1].image_size if asked == "auto" else int(asked)
     )
-
-
-def _outlines(annotation: Annotation) -> list[Points]:
-    value: Value = annotation.value
-    if isinstance(value, Box):
-        x0, y0, x1, y1 = value.xyxy
-        return [np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])]
-    if isinstance(value, Polygon):
-        return [np.asarray(value.points, np.float64)]
-    return rle.mask_outlines(rle.decode(value)) if isinstance(value, Mask) else []
 
 
 def _moved(points: Points, matrix: augment.Matrix) -> Points:
