@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 from app import look, overlay, state
+from trugrade_core.data.acceptance import for_every_task
 from trugrade_core.data.checks.verdict import WORDS
 from trugrade_core.workflows import checking
 from trugrade_core.workspace import Workspace
@@ -155,8 +156,11 @@ def _settle(ws: Workspace, report: Report, name: str, finding: Mapping[str, Any]
     if finding["severity"] == "info":
         return
     with st.popover("Let it stand", icon=":material/verified:", width="stretch"):
+        others = "In other pairs" if "pairs" in finding["details"] else "On other samples"
+        if not for_every_task(finding["code"]):
+            others += " and for other tasks"
         st.caption("It stays in the report with your name and reason, and weighs no more in the verdict. "
-                   "On other samples it stands open again.")  # fmt: skip
+                   f"{others} it stands open.")  # fmt: skip
         who = st.text_input("Name", value=state.who(), key=f"who-{key}")
         reason = st.text_area(
             "Reason", key=f"reason-{key}", placeholder="What you looked at, and why it may stand", height=90

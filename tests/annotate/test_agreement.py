@@ -14,7 +14,7 @@ from trugrade_core.annotate import agreement as agreeing
 from trugrade_core.annotate import alike, assigning, consensus
 from trugrade_core.annotate.saving import Op, save, state_of
 from trugrade_core.cli import run_line
-from trugrade_core.data import rle
+from trugrade_core.data import relabel, rle, steps
 from trugrade_core.data.images import probe
 from trugrade_core.data.store import Dataset, sample_id
 from trugrade_core.errors import DatasetError, UsageError
@@ -284,6 +284,26 @@ def test_a_later_vote_opens_a_settled_sample_again(ds) -> None:
     vote(ds, sample, "cyd", (None, Score(score=3)))
     (row,) = grading.review_queue(ds.ws, ds.name)
     assert row["graders"] == ["ada", "ben", "cyd"] and row["disagreement"] == 6
+
+
+def test_only_a_graders_own_later_word_opens_a_settled_sample_again(ds) -> None:
+    sample = next(iter(ds.samples()))
+    for grader, layer in (("ada", "ada"), ("ben", "ben (Label Studio 2)")):
+        vote(ds, sample, grader, ("dent", Box(xyxy=(5, 5, 20, 20))), layer=layer)
+    grading.settle(ds.ws, ds.name, who="eve", reason="alike")
+
+    def held() -> list[str]:
+        return [row["sample"] for row in grading.review(ds.ws, ds.name).settled]
+
+    for who in ("eve", "ada"):  # who renames may be a grader, too
+        relabel.apply(ds, relabel.Rename(old="dent", new="ding"), who=who, tool="cli")
+        assert held() == [sample]
+        steps.undo(ds, relabel.KIND, who=who, tool="cli")
+        assert held() == [sample]
+    (own,) = state_of(ds, sample, "ben (Label Studio 2)").shown
+    op = Op(op="put", annotation=own.annotation, label="dent", value=Box(xyxy=(9, 5, 20, 20)), replaces=own.entry)
+    save(ds, sample, [op], who="ben", tool="annotator", commit="b" * 8, layer="ben (Label Studio 2)")
+    assert held() == [] and [row["sample"] for row in grading.review_queue(ds.ws, ds.name)] == [sample]
 
 
 def test_settling_ends_a_conflict_of_what_held(ds) -> None:

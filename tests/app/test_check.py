@@ -72,6 +72,7 @@ def test_a_tile_narrows_the_findings(faulty: Workspace, open_page: Open) -> None
 
 def test_a_finding_is_let_stand_with_a_reason_and_taken_back(faulty: Workspace, open_page: Open) -> None:
     at = open_page(faulty, "check", dataset="cards", check="label_consistency")
+    assert any("On other samples and for other tasks it stands open." in c.value for c in at.caption)
     at.text_input(key="who-open-label.off_picture:graphical_border").set_value("ada")
     at.text_area(key="reason-open-label.off_picture:graphical_border").set_value("a test mark")
     at.run()
@@ -80,7 +81,7 @@ def test_a_finding_is_let_stand_with_a_reason_and_taken_back(faulty: Workspace, 
     assert not at.exception
     text = said(at)
     assert "a test mark" in text and "ada" in text
-    assert [a.reason for a in _accepted(faulty)] == ["a test mark"]
+    assert [(a.reason, a.task) for a in _accepted(faulty)] == [("a test mark", "border_detection.dual_class")]
     press(at, "Take back")
     assert _accepted(faulty) == []
 

@@ -584,3 +584,95 @@ def test_the_first_scans_only(scans: Dataset) -> None:
         scans.ws, "scans", "corners", DeriveOptions(task=DAMAGE, limit=2), progress=lambda *a: seen.append(a)
     )
     assert report.scans == 2 and seen == [(1, 2, "scans cut"), (2, 2, "scans cut")]
+
+
+def lay(scans: Dataset, parent: Sample, corners: np.ndarray) -> DeriveReport:
+    """Draw the card's outline there, instead of where it was, and cut."""
+    head = next((e for e in reversed(list(scans.log())) if e.annotation == "outline"), None)
+    say(scans, parent.id, "outer_border", polygon(corners), id="outline", replaces=head.entry if head else None)
+    return run(scans)
+
+
+NEAR = np.array([(1, 0), (0, 0), (0, 0), (0, 0)])
+MOVED = "labels, scores and statuses that people gave to superseded crops stand on the new ones too"
+
+
+def test_what_people_said_comes_back_with_the_outline_and_nothing_is_doubled(scans: Dataset) -> None:
+    parent = add(scans, png(scan(1, TILTED, (330, 430))))
+    lay(scans, parent, TILTED)
+    ds = Dataset.open(scans.ws, "corners")
+    first = crops(scans)["corner:top_left"]
+    say(ds, first.id, "ding", Box(xyxy=(3, 3, 9, 9)), id="ding", who="ada")
+    say(ds, first.id, "bend", Box(xyxy=(12, 3, 19, 9)), id="bend", who="ada")
+    say(ds, first.id, "whitening", Box(xyxy=(3, 12, 9, 19)), id="gone", who="ada")
+    lay(scans, parent, TILTED + NEAR)
+    second = crops(scans)["corner:top_left"]
+    on = {a.label: a for a in ds.annotations()[second.id]}
+    assert set(on) == {"ding", "bend", "whitening"}
+    heads = {e.annotation: e for e in ds.log()}
+    say(ds, second.id, "fray", polygon([(5, 5), (12, 6), (8, 14)]), id="fray", who="ben")
+    say(ds, second.id, "whitening", on["bend"].value, id=on["bend"].id, replaces=heads[on["bend"].id].entry, who="ben")
+    gone = heads[on["whitening"].id]
+    ds.append([gone.model_copy(update={"entry": "9", "op": "delete", "replaces": gone.entry, "value": None, "label": None,
+                                       "attributes": {}, "tool": "canvas", "when": heads["ding"].when.replace(year=2100)})])  # fmt: skip
+    say(ds, second.id, None, Status(status="unsure", comment="dust?"), id=status_id(second.id), who="ben")
+    ds.put_samples([second.model_copy(update={"status": "unsure"})])
+
+    report = lay(scans, parent, TILTED)
+    assert f"4 {MOVED}" in report.notes  # added, changed, deleted and said of the whole; the ding stands there already
+    back = crops(scans)["corner:top_left"]
+    assert (back.id, back.status) == (first.id, "unsure")
+    assert sorted((a.id, a.label) for a in ds.annotations()[first.id] if a.id in ("ding", "bend", "gone")) == [
+        ("bend", "whitening"), ("ding", "ding")]  # fmt: skip
+    assert sorted(a.label or "" for a in ds.annotations()[first.id]) == ["ding", "fray", "whitening"]
+    assert ds.conflicts() == [] and len([e for e in ds.log() if e.annotation == "ding"]) == 1
+
+    for corners in (TILTED + NEAR, TILTED + 2 * NEAR, TILTED):  # to and fro, and there by another way
+        lay(scans, parent, corners)
+        current = crops(scans)["corner:top_left"]
+        assert sorted(a.label or "" for a in ds.annotations()[current.id]) == ["ding", "fray", "whitening"]
+        assert current.status == "unsure" and ds.conflicts() == []
+
+
+def test_a_label_of_the_scan_changed_on_the_later_crop_keeps_its_change_on_the_restored_one(scans: Dataset) -> None:
+    parent = add(scans, png(scan(1, TILTED, (330, 430))))
+    say(scans, parent.id, "whitening", polygon([(37, 27), (44, 28), (40, 33)]), id="wear")
+    lay(scans, parent, TILTED)
+    lay(scans, parent, TILTED + NEAR)
+    ds = Dataset.open(scans.ws, "corners")
+    (wear,) = ds.annotations()[crops(scans)["corner:top_left"].id]
+    head = next(e for e in ds.log() if e.annotation == wear.id)
+    say(ds, wear.sample, "fray", wear.value, id=wear.id, replaces=head.entry, who="ben")
+    lay(scans, parent, TILTED)
+    (held,) = ds.annotations()[crops(scans)["corner:top_left"].id]
+    assert held.label == "fray" and ds.conflicts() == []
+
+
+def test_what_was_said_later_of_the_restored_crop_stays_and_is_told(scans: Dataset) -> None:
+    parent = add(scans, png(scan(1, TILTED, (330, 430))))
+    lay(scans, parent, TILTED)
+    ds = Dataset.open(scans.ws, "corners")
+    first = crops(scans)["corner:top_left"]
+    say(ds, first.id, "ding", Box(xyxy=(3, 3, 9, 9)), id="ding")
+    lay(scans, parent, TILTED + NEAR)
+    head = next(e for e in ds.log() if e.annotation == "ding")
+    say(ds, first.id, "bend", Box(xyxy=(3, 3, 9, 9)), id="ding", replaces=head.entry)
+    report = lay(scans, parent, TILTED)
+    assert [a.label for a in ds.annotations()[first.id]] == ["bend"]
+    assert any(note.startswith("1 labels, scores and statuses of superseded crops stay there") for note in report.notes)
+
+
+def test_labels_left_behind_are_told_when_the_outline_comes_back_from_afar_and_when_a_region_is_cut_no_more(
+    scans: Dataset,
+) -> None:
+    parent = add(scans, png(scan(1, TILTED, (330, 430))))
+    lay(scans, parent, TILTED)
+    lay(scans, parent, TILTED + 6)
+    ds = Dataset.open(scans.ws, "corners")
+    say(ds, crops(scans)["corner:top_left"].id, "fray", Box(xyxy=(3, 3, 9, 9)))
+    left = "1 superseded crops hold labels of people that stay there alone"
+    assert f"{left}, for the outline moved too far" in lay(scans, parent, TILTED).notes
+    say(ds, crops(scans)["corner:top_left"].id, "fray", Box(xyxy=(3, 3, 9, 9)))
+    report = lay(scans, parent, TILTED - (40, 0))  # the left corners lie outside the scan
+    assert "corner:top_left" not in crops(scans) and crops(scans)
+    assert f"{left}, for their region is no longer cut" in report.notes

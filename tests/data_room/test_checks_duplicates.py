@@ -231,6 +231,41 @@ def test_one_scan_under_two_cards_is_a_warning_and_under_one_a_remark(pile: Pile
     }
 
 
+def copies(*splits: str | None) -> list[duplicates.Picture]:
+    """One cut region under samples 0, 1, 2 ..., each with its split."""
+    return [duplicates.Picture("a" * 64, Path(str(n)), str(n), str(n), split, whole=False) for n, split in enumerate(splits)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("splits", "leaks"),
+    [
+        ((None, "train", "test"), {"12"}),
+        (("train", None, "val", "test"), {"02", "03", "23"}),
+        (("train", "train", "test"), {"02", "12"}),
+        (("train", "train", None, "train"), set()),
+    ],
+)
+def test_copies_leak_between_any_two_splits_whichever_comes_first(
+    splits: tuple[str | None, ...], leaks: set[str]
+) -> None:
+    pictures = copies(*splits)
+    for found in (
+        list(duplicates.findings(duplicates.find_pairs(pictures, {}))),
+        duplicates.stored_leaks(pictures, {}, None),
+    ):
+        own = [pair for f in found if f.code == "leak.same_scan" for pair in f.details["pairs"]]
+        assert sorted("".join(sorted(pair["samples"])) for pair in own) == sorted(leaks)
+
+
+def test_more_pairs_than_can_be_listed_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "LISTED", 2)
+    (leak,) = duplicates.stored_leaks(copies("train", "test", "test", "test"), {}, None)
+    assert len(leak.details["pairs"]) == 2 and leak.details["found"] == 3
+    assert leak.action.endswith("Only the first 2 pairs are listed: the finding stands open until no more are left.")
+    (leak,) = duplicates.stored_leaks(copies("train", "test", "test"), {}, None)
+    assert leak.details["found"] == 2 and "Only the first" not in leak.action
+
+
 def test_a_thousand_of_one_design_are_not_compared_each_with_each() -> None:
     picture = [duplicates.Picture(f"{n:064x}", Path(str(n)), str(n), str(n), None) for n in range(200)]
     likes = [duplicates._Like(a, b, 2, 0) for n, a in enumerate(picture) for b in picture[n + 1 :]]

@@ -259,6 +259,93 @@ def test_only_samples_of_the_finding_can_be_accepted(ds: Dataset) -> None:
         acceptance.accept(ds, held(samples=("a", "b")), who="ada", reason="why", samples=["a", "z"])
 
 
+def leak(*pairs: str, found: int | None = None, code: str = "leak.same_scan") -> Finding:
+    """Of samples named by a letter: "ab" is a leak between a and b."""
+    listed = [{"samples": list(pair), "splits": ["train", "test"]} for pair in pairs]
+    said = {me: f"like {other}, in test" for pair in reversed(pairs) for me, other in (pair, pair[::-1])}
+    return held(code, "error", tuple(said), details={"pairs": listed, "found": found or len(pairs), "by_sample": said})
+
+
+def test_a_leak_is_let_stand_by_its_pairs(ds: Dataset) -> None:
+    """Two leaks that somebody looked at say nothing of a third between their samples."""
+    acceptance.accept(ds, leak("ab", "cd"), who="ada", reason="repeats")
+    (weighed,) = acceptance.weigh([leak("ba", "dc", "ad")], acceptance.acceptances(ds))
+    assert weighed.open is not None and set(weighed.open.samples) == {"a", "d"}
+    assert [pair["samples"] for pair in weighed.open.details["pairs"]] == [["a", "d"]]
+    assert weighed.open.why == "why leak.same_scan; 1 pair of these open"
+    assert weighed.open.details["by_sample"] == {"a": "like d", "d": "like a"}
+    assert weighed.passed is not None and set(weighed.passed.samples) == set("abcd")
+    assert weighed.passed.why == "why leak.same_scan; 2 pairs of these let stand"
+    (same,) = acceptance.weigh([leak("cd")], acceptance.acceptances(ds), "surface_analysis.defect_detection")
+    assert same.open is None and same.passed == leak("cd")
+    acceptance.accept(ds, weighed.open, who="ben", reason="that too")
+    (all_of_it,) = acceptance.weigh([leak("ba", "dc", "ad")], acceptance.acceptances(ds))
+    assert all_of_it.open is None and [a.who for a in all_of_it.accepted] == ["ada", "ben"]
+
+
+def test_some_samples_of_a_leak_are_whole_pairs(ds: Dataset) -> None:
+    with pytest.raises(UsageError, match="has no pair among these samples") as e:
+        acceptance.accept(ds, leak("ab", "cd"), who="ada", reason="why", samples=["a", "c"])
+    assert "name both samples of one" in e.value.what_to_do
+    said = acceptance.accept(ds, leak("ab", "cd"), who="ada", reason="why", samples=["a", "b", "c"])
+    assert said.samples == ("a", "b") and said.pairs == (("a", "b"),)
+
+
+def test_more_pairs_than_are_listed_stand_open(ds: Dataset) -> None:
+    many = leak("ab", "cd", found=5)
+    with pytest.raises(UsageError, match="has 3 pairs beyond those that are listed") as e:
+        acceptance.accept(ds, many, who="ada", reason="why")
+    assert "Mend some first" in e.value.what_to_do
+    acceptance.accept(ds, many, who="ada", reason="why", samples=many.samples)
+    (weighed,) = acceptance.weigh([many], acceptance.acceptances(ds))
+    assert weighed.open is not None and weighed.open.samples == many.samples
+    assert weighed.open.why.endswith("; 3 pairs of these open") and weighed.open.details["pairs"] == []
+    assert weighed.passed is not None and weighed.passed.why.endswith("; 2 pairs of these let stand")
+
+
+DPI_LOW = held("image.dpi_low", samples=("a", "b"))
+BORDER, DEFECTS = "border_detection.dual_class", "surface_analysis.defect_detection"
+
+
+def open_for(ds: Dataset, finding: Finding) -> list[str]:
+    """The tasks for which it stands open."""
+    accepted = acceptance.acceptances(ds)
+    return [task for task in (BORDER, DEFECTS, "") if acceptance.weigh([finding], accepted, task)[0].open is not None]
+
+
+def test_what_is_no_matter_to_one_task_stands_open_for_another(ds: Dataset) -> None:
+    acceptance.accept(ds, DPI_LOW, who="ada", reason="borders are coarse", task=BORDER)
+    assert open_for(ds, DPI_LOW) == [DEFECTS, ""]
+    with pytest.raises(DatasetError, match=f"was accepted for {DEFECTS}") as e:
+        acceptance.withdraw(ds, DPI_LOW.key, who="ben", reason="no", task=DEFECTS)
+    assert e.value.what_to_do == f"It was for {BORDER}: name that one with --task."
+    acceptance.accept(ds, DPI_LOW, who="ada", reason="large defects", task=DEFECTS)
+    acceptance.withdraw(ds, DPI_LOW.key, who="ben", reason="no", task=BORDER)
+    assert open_for(ds, DPI_LOW) == [BORDER, ""]
+
+
+@pytest.mark.parametrize("code", ["leak.card", "duplicate.design", "format.changed_file"])
+def test_what_is_the_same_for_every_task_is_accepted_for_all(ds: Dataset, code: str) -> None:
+    said = acceptance.accept(ds, held(code), who="ada", reason="why", task=BORDER)
+    assert said.task is None and open_for(ds, held(code)) == []
+    acceptance.withdraw(ds, code, who="ada", reason="no", task=DEFECTS)
+    assert len(open_for(ds, held(code))) == 3
+
+
+def test_lines_of_before_count_as_far_as_they_can_be_understood(ds: Dataset) -> None:
+    """They say no task and no pairs."""
+    when = '"who": "ada", "reason": "why", "when": "2025-01-01T00:00:00Z"'
+    lines = [('"1"', "image.dpi_low", '["a", "b"]'), ('"2"', "leak.same_scan", '["b", "a"]'),
+             ('"3"', "leak.design", '["a", "b", "c", "d"]')]  # fmt: skip
+    (ds.path / acceptance.FILE).write_text(
+        "".join(f'{{"id": {n}, "op": "accept", "finding": "{code}", "samples": {s}, {when}}}\n' for n, code, s in lines)
+    )
+    assert open_for(ds, DPI_LOW) == [] and open_for(ds, leak("ab")) == []
+    assert len(open_for(ds, leak("ab", "cd", code="leak.design"))) == 3  # which pairs were meant, nobody can tell
+    acceptance.withdraw(ds, DPI_LOW.key, who="ben", reason="no", task=DEFECTS)
+    assert len(open_for(ds, DPI_LOW)) == 3
+
+
 def test_a_damaged_acceptance_is_named_and_a_torn_one_left_alone(ds: Dataset) -> None:
     acceptance.accept(ds, held(), who="ada", reason="why")
     path = ds.path / acceptance.FILE

@@ -97,7 +97,9 @@ def test_whatever_is_appended_the_index_says_what_the_files_say(
             found = opened(ds)
     found.refresh()
     agree(found, ds)
-    agree(opened(ds), ds)
+    again = opened(ds)
+    agree(again, ds)
+    assert found.total() == again.total() == len({step[1] for step in steps if step[0] == "sample"})
 
 
 def test_a_line_without_its_end_is_not_taken_before_it_is_whole(ds: Dataset) -> None:
@@ -157,6 +159,7 @@ def test_a_file_that_is_another_one_is_read_from_the_start(ds: Dataset) -> None:
     found.refresh()
     agree(found, ds)
     agree(opened(ds), ds)
+    assert found.total() == 6 and numbers(found, "class=scratch") == [] and numbers(found, "class=crease!") == [0, 2]
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"x" * 20_000])
@@ -165,6 +168,7 @@ def test_a_cache_that_cannot_be_read_is_made_again(ds: Dataset, content: bytes) 
     found.path.write_bytes(content)
     again = opened(ds)
     agree(again, ds)
+    assert again.total() == 6 and again.path.read_bytes() != content
 
 
 def test_a_removed_dataset_that_is_made_again_is_not_taken_for_the_old_one(ds: Dataset) -> None:

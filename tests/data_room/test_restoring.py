@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trugrade_core.data import restoring, steps
+from trugrade_core.data import relabel, restoring, steps
 from trugrade_core.data.diff import diff, now_side, side
 from trugrade_core.data.importing import ImportReport
 from trugrade_core.data.store import Dataset, put_entry, status_id
@@ -137,6 +137,46 @@ def test_a_conflict_is_settled_only_where_the_version_says_otherwise(ws: Workspa
     restoring.restore(ds, Version.open(ws, "d"), who="ann", tool="cli")
     assert [c.annotation for c in ds.conflicts()] == [one.annotation]
     assert diff(now_side(ds), side(ws, "d@v1"))["same"]
+
+
+def test_a_conflict_settled_has_one_head_which_one_word_replaces_and_undo_brings_both_back(ws: Workspace, ds: Dataset) -> None:  # fmt: skip
+    one, *_ = heads(ds).values()
+    late = Annotation(id="late", sample=one.sample, label="inner", value=Box(xyxy=(0, 0, 2, 2)))
+    first = put_entry(late, who="b", tool="canvas")
+    about = Annotation(id=status_id(one.sample), sample=one.sample, value=Status(status="done"))
+    ds.append([
+        *(put_entry(annotation_of(one).model_copy(update={"label": "inner", "value": Box(xyxy=(0, 0, x, 2))}), who=who, tool="canvas", replaces=one.entry)
+          for x, who in ((2, "b"), (3, "c"))),
+        first,
+        *(put_entry(late.model_copy(update={"label": label}), who="c", tool="canvas", replaces=first.entry) for label in ("inner", "outer")),
+        *(put_entry(about.model_copy(update={"value": Status(status=said)}), who="c", tool="canvas") for said in ("rescan", "unsure")),
+    ])  # fmt: skip
+    ds.put_samples([ds.samples()[one.sample].model_copy(update={"status": "unsure"})])
+    before = {c.annotation: [(e.label, e.value) for e in c.heads] for c in ds.conflicts()}
+    assert set(before) == {one.annotation, "late", about.id}
+    restoring.restore(ds, Version.open(ws, "d"), who="ann", tool="cli")
+    assert {id: len(ds._heads("main")[id]) for id in before} == dict.fromkeys(before, 1)
+
+    steps.undo(ds, restoring.KIND, who="ann", tool="cli")
+    assert {c.annotation: [(e.label, e.value) for e in c.heads] for c in ds.conflicts()} == before
+
+    restoring.restore(ds, Version.open(ws, "d"), who="ann", tool="cli")
+    shown = heads(ds)[one.annotation]
+    gone = put_entry(annotation_of(shown), who="b", tool="canvas", replaces=shown.entry)
+    ds.append([gone.model_copy(update={"op": "delete", "label": None, "value": None})])
+    assert ds.conflicts() == [] and one.annotation not in {a.id for own in ds.annotations().values() for a in own}
+
+
+def test_steps_before_a_restore_can_be_undone_after_it(ws: Workspace, ds: Dataset) -> None:
+    one, *_ = heads(ds).values()
+    for x, who in ((2, "b"), (3, "c")):
+        ds.append([put_entry(annotation_of(one).model_copy(update={"value": Box(xyxy=(0, 0, x, 2))}), who=who, tool="canvas", replaces=one.entry)])  # fmt: skip
+    relabel.apply(ds, relabel.Rename(old=one.label or "", new="renamed"), who="ann", tool="cli")
+    restoring.restore(ds, Version.open(ws, "d"), who="ann", tool="cli")
+    steps.undo(ds, restoring.KIND, who="ann", tool="cli")
+    assert steps.undo(ds, relabel.KIND, who="ann", tool="cli")["left"] == 0
+    (conflict,) = ds.conflicts()
+    assert [(e.label, e.value.xyxy[2]) for e in conflict.heads if isinstance(e.value, Box)] == [(one.label, 2), (one.label, 3)]  # fmt: skip
 
 
 def test_bad_versions(ws: Workspace, ds: Dataset, yolo: Callable[..., Path], tmp_path: Path, bring: Import) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import trugrade_core
 from trugrade_core.config import parse_config
+from trugrade_core.data.checks import duplicates
 from trugrade_core.data.importing import ImportOptions, import_dataset
 from trugrade_core.data.store import Dataset, annotation_id, put_entry
 from trugrade_core.data.versions import Version, snapshot, split
@@ -300,6 +301,64 @@ def test_one_scan_in_two_splits_stops_the_training_once_it_was_looked_at(ws: Wor
     assert "--accept leak.same_scan" in training.plan(ws, config, random_init=True).refused["dataset"]["reason"]
     checking.accept(ws, "cards@v1", "leak.same_scan", who="ada", reason="a repeat on purpose")
     assert leak_of(Version.open(ws, "cards@v1")) == ""
+
+
+def test_a_leak_between_samples_of_leaks_that_were_let_stand_stops_the_training(ws: Workspace, folder: Path) -> None:
+    """card0 and again0 are one scan, card1 and again1 another; then all four turn out to be one."""
+    for n in (0, 1):
+        pixels = cv2.imread(str(folder / "images" / f"card{n}.png"))
+        cv2.imwrite(str(folder / "images" / f"again{n}.png"), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+    import_dataset(ws, folder, "cards", ImportOptions(dpi=100))
+    ds = Dataset.open(ws, "cards")
+    names = {Path(s.sources[0]).stem: s for s in ds.iter_samples()}
+    where = {"again0": "test", "again1": "test", "card9": "val"}
+    ds.put_samples([s.model_copy(update={"split": where.get(name, "train")}) for name, s in names.items()])
+    snapshot(ds)
+    checking.check(ws, "cards@v1")
+    checking.accept(ws, "cards@v1", "leak.same_scan", who="ada", reason="repeats on purpose")
+    assert leak_of(Version.open(ws, "cards@v1")) == ""
+    shas = sorted(names[name].images["main"].sha256 for name in ("card0", "again1"))
+    store = duplicates.store_path(ws)
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with store.open("a") as f:
+        f.write(f'{{"first": "{shas[0]}", "second": "{shas[1]}", "lies": "same_scan"}}\n')
+    said = leak_of(Version.open(ws, "cards@v1"))
+    assert "1 pair of these open" in said and "--accept leak.same_scan" in said
+
+
+def test_more_leaks_than_are_listed_are_not_offered_to_be_let_stand(
+    ws: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in (0, 1):
+        pixels = cv2.imread(str(folder / "images" / f"card{n}.png"))
+        cv2.imwrite(str(folder / "images" / f"again{n}.png"), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+    import_dataset(ws, folder, "cards", ImportOptions(dpi=100))
+    ds = Dataset.open(ws, "cards")
+    ds.put_samples(
+        [s.model_copy(update={"split": "test" if "again" in s.sources[0] else "train"}) for s in ds.iter_samples()]
+    )
+    snapshot(ds)
+    monkeypatch.setattr(duplicates, "LISTED", 1)
+    checking.check(ws, "cards@v1")
+    with pytest.raises(UsageError, match="has 1 pair beyond those that are listed"):
+        checking.accept(ws, "cards@v1", "leak.same_scan", who="ada", reason="why")
+    said = leak_of(Version.open(ws, "cards@v1"))
+    assert "2 pairs" in said and "stands open until no more are left" in said and "--accept" not in said
+
+
+def test_a_finding_is_let_stand_for_the_task_that_was_checked(ws: Workspace, cards: Dataset) -> None:
+    border, defects = "border_detection.dual_class", "surface_analysis.defect_detection"
+    for task in (border, defects):
+        checking.check(ws, "cards", task=task)
+    found = checking.accept(ws, "cards", "image.dpi_low", who="ada", reason="borders are coarse", task=border)
+    assert "image.dpi_low" not in keys(found)
+    other = checking.report(ws, "cards", defects)
+    assert other is not None and "image.dpi_low" in keys(other)
+    assert not [f for f in other["findings"] if "accepted" in f]
+    with pytest.raises(DatasetError, match=f"was accepted for {defects}"):
+        checking.withdraw(ws, "cards", "image.dpi_low", who="ada", reason="no", task=defects)
+    back = checking.withdraw(ws, "cards", "image.dpi_low", who="ada", reason="no", task=border)
+    assert back is not None and "image.dpi_low" in keys(back)
 
 
 def test_pictures_that_nobody_measured_are_not_said_to_be_good(ws: Workspace, cards: Dataset) -> None:

@@ -2,8 +2,9 @@
 
 A crop is known by its scan, its region and where exactly it was cut; the same again adds nothing. Cut elsewhere, the new
 crop stands beside the old one, which is excluded and keeps all that was said of it; where it was moved by less than
-MOVED_MM, what people said of it is said of the new one too. Labels that came with the scan follow it for as long as
-nobody has touched them on the crop; what a person changed or deleted there stays so.
+MOVED_MM, what people said of it is said of the new one too, also when that is an earlier one come back: the later word
+holds. Labels that came with the scan follow it for as long as nobody has touched them on the crop; what a person changed
+or deleted there stays so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -109,7 +111,9 @@ class Crops:
     ) -> Counter[str]:
         """Write the crops of one scan with their labels. Counts: derived, unchanged, updated, superseded, restored, labels
         (entries written), touched (labels that people changed on the crop, left as they are), moved (what people said
-        of crops that were superseded, said of the new ones), left_behind (superseded crops of which that was not done)."""
+        of crops that were superseded, said of the new ones), left_behind (superseded crops of which that was not done for
+        they were moved too far), cut_no_more (those of which it was not done for nothing takes their place), older (what
+        people said of superseded crops, left there, for it was said of the restored one later)."""
         count: Counter[str] = Counter()
         with self.ds.lock():
             self.refresh()
@@ -118,20 +122,22 @@ class Crops:
                 old.parent.region: old for old in self.of_scan(dataset, scan)
                 if old.parent and old.id not in wanted.values() and old.excluded is None
             }  # fmt: skip
-            said = self._said_by_people({old.id for old in stale.values()}) if stale else {}
+            heads, origin = self._said({*wanted.values(), *(old.id for old in stale.values())}) if stale else ({}, {})
+            told = {id: said for id, own in heads.items() if (said := [e for e in own if not _came_with_the_scan(e)])}
             samples, entries = [], []
             for crop, labels in crops:
-                old = stale.get(crop.parent.region) if crop.parent and crop.id not in self.index.offsets else None
-                told = said.get(old.id, []) if old else []
-                if old and told and _moved_mm(old, crop) <= MOVED_MM:
-                    entries += self._move(old, crop, told, labels, count)
-                    crop = crop if old.status == "unlabelled" else crop.model_copy(update={"status": old.status})
-                elif told:
+                old, status = stale.get(crop.parent.region) if crop.parent else None, None
+                if old and old.id in told and _moved_mm(old, crop) <= MOVED_MM:
+                    moved = self._move(old, crop, told[old.id], heads.get(crop.id, []), labels, origin, count)
+                    status = _status(moved) or (old.status if crop.id not in self.index.offsets else None)
+                    entries += moved
+                elif old and old.id in told:
                     count["left_behind"] += 1
-                samples += self._sample(crop, count)
+                samples += self._sample(crop, status, count)
                 entries += self._entries(crop.id, labels, who, count)
             for region, old in stale.items():
                 by = wanted.get(region)
+                count["cut_no_more"] += by is None and old.id in told
                 reason = f"{SUPERSEDED} by {by}" if by else f"{SUPERSEDED}: its scan is cut otherwise now"
                 samples.append(old.model_copy(update={"excluded": reason}))
                 count["superseded"] += 1
@@ -140,45 +146,58 @@ class Crops:
             self.refresh()
         return count
 
-    def _sample(self, crop: Sample, count: Counter[str]) -> list[Sample]:
-        """The line to write for a crop: itself when it is new, what it takes from its scan when that has changed."""
+    def _sample(self, crop: Sample, status: str | None, count: Counter[str]) -> list[Sample]:
+        """The line to write for a crop: itself when it is new, what it takes from its scan when that has changed. `status`
+        is what people said of the one whose place it takes."""
         if crop.id not in self.index.offsets:
             count["derived"] += 1
-            return [crop]
+            return [crop if status in (None, "unlabelled") else crop.model_copy(update={"status": status})]
         old = self.index.read(crop.id)
         changes: dict[str, Any] = {name: getattr(crop, name) for name in FOLLOWS}
         if (old.excluded or "").startswith(SUPERSEDED):
             changes["excluded"] = None
             count["restored"] += 1
-        if old.status == "unlabelled":
+        if status is not None:
+            changes["status"] = status
+        elif old.status == "unlabelled":
             changes["status"] = crop.status
         new = old.model_copy(update=changes)
         count["unchanged"] += 1
         count["updated"] += new != old
         return [new] if new != old else []
 
-    def _said_by_people(self, crops: set[str]) -> dict[str, list[LogEntry]]:
-        """By crop, the unreplaced entries, of every layer, that did not come with the scan."""
+    def _said(self, crops: set[str]) -> tuple[dict[str, list[LogEntry]], dict[str, str]]:
+        """By crop, the unreplaced entries of every layer; and of each annotation that began as another's, moved, that one."""
         heads: dict[str, LogEntry] = {}
-        replaced = set()
+        replaced, seen = set(), set()
+        origin: dict[str, str] = {}
         for entry in self.ds.log():
+            if entry.annotation not in seen and entry.tool == TOOL and MOVED_FROM in entry.attributes:
+                origin[entry.annotation] = str(entry.attributes[MOVED_FROM])
+            seen.add(entry.annotation)
             if entry.sample in crops:
                 heads[entry.entry] = entry
                 replaced.add(entry.replaces)
         found: dict[str, list[LogEntry]] = {}
         for number, entry in heads.items():
-            if number not in replaced and not _came_with_the_scan(entry):
+            if number not in replaced:
                 found.setdefault(entry.sample, []).append(entry)
-        return found
+        return found, origin
 
     def _move(
-        self, old: Sample, new: Sample, told: Sequence[LogEntry], labels: Sequence[Label], count: Counter[str]
-    ) -> list[LogEntry]:
-        """What people said of `old`, as said of `new`: by the same people, at the same place of the card. A label that
-        came with the scan keeps its origin, so that what they changed or deleted does not come back."""
+        self, old: Sample, new: Sample, told: Sequence[LogEntry], there: Sequence[LogEntry], labels: Sequence[Label],
+        origin: dict[str, str], count: Counter[str],
+    ) -> list[LogEntry]:  # fmt: skip
+        """What people said of `old`, as said of `new`: by the same people, when they said it, at the same place of the
+        card. Of `there`, what is said of `new` already, it replaces what is older: what was moved once is not doubled. A
+        label that came with the scan keeps its origin, so that what they changed or deleted does not come back."""
         came = {_carried_id(old.id, label.origin): label.origin for label in labels}
         between = Cut("", inverse(_matrix(old)) @ _matrix(new), (new.main.width, new.main.height))
-        found = []
+        began = {_beginning(entry.annotation, origin): entry.annotation for entry in there}
+        last: dict[str, datetime] = {}
+        for entry in told:
+            last[entry.annotation] = max(entry.when, last.get(entry.annotation, entry.when))
+        found: dict[str, list[LogEntry]] = {}
         for entry in told:
             value = entry.value
             if isinstance(value, Box | Polygon | Mask):
@@ -189,16 +208,24 @@ class Crops:
                 value = inside[0]
             id = status_id(new.id, entry.layer) if isinstance(value, Status) else _carried_id(
                 new.id, came.get(entry.annotation, entry.annotation))  # fmt: skip
-            if entry.op == "delete" and entry.annotation not in came:
+            if not isinstance(value, Status) and entry.annotation not in came:
+                id = began.get(_beginning(entry.annotation, origin), id)
+            heads = [head for head in there if head.annotation == id]
+            known = [head.when for head in heads if not _came_with_the_scan(head)]
+            if known and max(known) >= last[entry.annotation]:
+                count["older"] += max(known) > last[entry.annotation]
+                continue
+            if entry.op == "delete" and entry.annotation not in came and not heads:
                 continue
             moved = entry.model_copy(update={
-                "entry": str(ULID()), "annotation": id, "sample": new.id, "replaces": None, "value": value,
-                "when": now(), "tool": TOOL, "attributes": {**entry.attributes, MOVED_FROM: entry.annotation},
+                "entry": str(ULID()), "annotation": id, "sample": new.id, "value": value,
+                "tool": TOOL, "attributes": {**entry.attributes, MOVED_FROM: entry.annotation},
             })  # fmt: skip
-            found.append(moved)
+            replaced: list[str | None] = [head.entry for head in heads]
+            found[moved.entry] = [moved.model_copy(update={"replaces": head}) for head in replaced or [None]]
             self._heads[id] = _Head(moved.entry, new.id, False, None)
         count["moved"] += len(found)
-        return found
+        return [line for lines in found.values() for line in lines]
 
     def _entries(self, crop: str, labels: Sequence[Label], who: str, count: Counter[str]) -> list[LogEntry]:
         found = []
@@ -225,6 +252,18 @@ class Crops:
 
 def _came_with_the_scan(entry: LogEntry) -> bool:
     return entry.tool == TOOL and MOVED_FROM not in entry.attributes
+
+
+def _status(entries: Sequence[LogEntry]) -> str | None:
+    """What the entries say last of a crop as a whole, in layer main."""
+    said = [e.value.status for e in entries if e.layer == "main" and isinstance(e.value, Status)]
+    return said[-1] if said else None
+
+
+def _beginning(annotation: str, origin: dict[str, str]) -> str:
+    while annotation in origin:
+        annotation = origin[annotation]
+    return annotation
 
 
 def _carried_id(crop: str, origin: str) -> str:

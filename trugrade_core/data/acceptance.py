@@ -2,15 +2,17 @@
 
     datasets/NAME/acceptances.jsonl    one `Acceptance` a line; a withdrawal is a line too
 
-An accepted finding is shown with who and why, and weighs no more in the verdict. It is accepted for the samples it was
-found on: when it is found on others later, those stand open again.
+An accepted finding is shown with who and why, and weighs no more in the verdict. It is accepted for what it was found on:
+its samples, or its pairs of samples (`details["pairs"]`). What is found on others later stands open. What may be no matter
+to one task spoils another, so it is accepted for the task that was checked; leaks, duplicates and damage are the same
+whatever the task.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -18,7 +20,7 @@ from typing import Literal
 from pydantic import ValidationError
 from ulid import ULID
 
-from trugrade_core.data.checks.base import Finding
+from trugrade_core.data.checks.base import Finding, counted
 from trugrade_core.data.journal import append_to, complete_lines, damaged_line
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError, UsageError, nearest
@@ -26,15 +28,26 @@ from trugrade_core.schema import Record
 from trugrade_core.workspace import now
 
 FILE = "acceptances.jsonl"
+EVERY_TASK = ("leak.", "duplicate.", "format.")
+"""How the codes of findings begin that are the same whatever the task."""
+ONE_TASK = ("format.foreign_shape", "format.no_class")
+"""And those among them that are not."""
+SamplePair = tuple[str, str]
 
 
 class Acceptance(Record):
-    """`finding` is a finding's key; no `samples`: it was about the dataset as a whole."""
+    """`finding` is a finding's key; no `samples`: it was about the dataset as a whole. `pairs` are those of its pairs that
+    were let stand, each in order of id. `task`: for this one alone ('': where none is named); None: whatever the task.
+
+    Lines of before have neither: they count for every task, and of pairs for the one pair that two samples make; of more
+    samples nobody can tell which pairs were meant."""
 
     id: str
     op: Literal["accept", "withdraw"] = "accept"
     finding: str
     samples: tuple[str, ...] = ()
+    pairs: tuple[SamplePair, ...] = ()
+    task: str | None = None
     who: str
     reason: str
     when: datetime
@@ -43,11 +56,17 @@ class Acceptance(Record):
 @dataclass(frozen=True)
 class Weighed:
     """A finding as it stands after what was accepted: `open` is what is left of it, None where all was accepted;
-    `accepted` what was let stand and by whom."""
+    `passed` what was let stand, None where nothing was, and `accepted` by whom."""
 
     finding: Finding
     open: Finding | None
+    passed: Finding | None = None
     accepted: tuple[Acceptance, ...] = ()
+
+
+def for_every_task(code: str) -> bool:
+    """Whether a finding of this code (or key) is the same whatever the task."""
+    return code.startswith(EVERY_TASK) and not code.startswith(ONE_TASK)
 
 
 def acceptances(ds: Dataset) -> list[Acceptance]:
@@ -57,8 +76,13 @@ def acceptances(ds: Dataset) -> list[Acceptance]:
         if line.op == "accept":
             found[line.finding].append(line)
         else:
-            found[line.finding].clear()
+            found[line.finding] = [a for a in found[line.finding] if not _counts(a, line.task)]
     return sorted((a for own in found.values() for a in own), key=lambda a: a.id)
+
+
+def _counts(acceptance: Acceptance, task: str | None) -> bool:
+    """Whether it holds for a task; None asks for any."""
+    return task is None or acceptance.task in (None, task)
 
 
 def history(ds: Dataset) -> list[Acceptance]:
@@ -77,53 +101,140 @@ def history(ds: Dataset) -> list[Acceptance]:
     return found
 
 
-def accept(ds: Dataset, finding: Finding, *, who: str, reason: str, samples: Iterable[str] | None = None) -> Acceptance:
-    """Let a finding stand, for all its samples or for some of them. Raises UsageError without a name or a reason, or
-    for samples that the finding does not name."""
+def accept(
+    ds: Dataset, finding: Finding, *, who: str, reason: str, samples: Iterable[str] | None = None, task: str = ""
+) -> Acceptance:
+    """Let a finding of a check for `task` ('': for none) stand, for all its samples or for some; of pairs, for those
+    whose two samples are both among them. Raises UsageError without a name or a reason, for samples that the finding
+    does not name, and where no pair or more pairs than are listed would be let stand."""
     asked = finding.samples if samples is None else tuple(samples)
     unknown = [s for s in asked if s not in finding.samples]
     if unknown:
         raise UsageError(f"{finding.key} is not held against sample '{unknown[0]}'",
                          what_to_do=nearest(unknown[0], list(finding.samples)[:50]))  # fmt: skip
-    return _append(ds, "accept", finding.key, asked, who, reason)
+    pairs: tuple[SamplePair, ...] = ()
+    if "pairs" in finding.details:
+        if samples is None and (more := unlisted(finding)):
+            raise UsageError(f"{finding.key} has {counted(more, 'pair')} beyond those that are listed: it cannot be let stand as a whole",
+                             what_to_do="Mend some first and check again, or let some samples stand: --samples ID,ID.")  # fmt: skip
+        pairs = tuple(pair for pair in pairs_of(finding) if set(pair) <= set(asked))
+        if not pairs:
+            raise UsageError(f"{finding.key} has no pair among these samples",
+                             what_to_do="It is let stand by pair: name both samples of one, --samples ID,ID.")  # fmt: skip
+        asked = tuple(s for s in asked if any(s in pair for pair in pairs))
+    line = _line("accept", finding.key, who, reason, None if for_every_task(finding.code) else task)
+    return _append(ds, line.model_copy(update={"samples": asked, "pairs": pairs}))
 
 
-def withdraw(ds: Dataset, finding: str, *, who: str, reason: str) -> Acceptance:
-    """Take back what was accepted of a finding; it stands open again."""
-    known = sorted({a.finding for a in acceptances(ds)})
-    if finding not in known:
+def pairs_of(finding: Finding) -> list[SamplePair]:
+    """The two samples of each pair that it lists, in order of id."""
+    return [(min(pair["samples"]), max(pair["samples"])) for pair in finding.details["pairs"]]
+
+
+def unlisted(finding: Finding) -> int:
+    """How many pairs it has beyond those that it lists."""
+    listed = len(finding.details.get("pairs", ()))
+    return int(finding.details.get("found", listed)) - listed
+
+
+def withdraw(ds: Dataset, finding: str, *, who: str, reason: str, task: str | None = None) -> Acceptance:
+    """Take back what was accepted of a finding, for a task or for all; it stands open again. What counts for every task
+    is taken back for every task."""
+    known = acceptances(ds)
+    of_it = [a for a in known if a.finding == finding]
+    if not of_it:
         raise DatasetError(f"nothing of '{finding}' was accepted", where=ds.name, code="dataset.not_accepted",
-                           what_to_do=nearest(finding, known))  # fmt: skip
-    return _append(ds, "withdraw", finding, (), who, reason)
+                           what_to_do=nearest(finding, sorted({a.finding for a in known})))  # fmt: skip
+    if not any(_counts(a, task) for a in of_it):
+        others = ", ".join(sorted({a.task for a in of_it if a.task}))
+        todo = (
+            f"It was for {others}: name that one with --task." if others else "It counts where no task is named alone."
+        )
+        raise DatasetError(f"nothing of '{finding}' was accepted for {task or 'no task'}", where=ds.name,
+                           code="dataset.not_accepted", what_to_do=todo)  # fmt: skip
+    return _append(ds, _line("withdraw", finding, who, reason, None if for_every_task(finding) else task))
 
 
-def _append(ds: Dataset, op: Literal["accept", "withdraw"], finding: str, samples: tuple[str, ...], who: str, reason: str) -> Acceptance:  # fmt: skip
+def _line(op: Literal["accept", "withdraw"], finding: str, who: str, reason: str, task: str | None) -> Acceptance:
     who, reason = who.strip(), reason.strip()
     for what, given in (("a name", who), ("a reason", reason)):
         if not given:
             raise UsageError(f"{finding} cannot be {'accepted' if op == 'accept' else 'taken back'} without {what}",
                              what_to_do="Say who lets it stand and why: --who NAME --reason 'WHY'.")  # fmt: skip
-    line = Acceptance(id=str(ULID()), op=op, finding=finding, samples=samples, who=who, reason=reason, when=now())
+    return Acceptance(id=str(ULID()), op=op, finding=finding, task=task, who=who, reason=reason, when=now())
+
+
+def _append(ds: Dataset, line: Acceptance) -> Acceptance:
     with ds.lock():
         append_to(ds.path / FILE, [line.model_dump_json().encode()])
     return line
 
 
-def weigh(findings: Iterable[Finding], accepted: Sequence[Acceptance]) -> list[Weighed]:
-    """Each finding with what of it still stands."""
+def weigh(findings: Iterable[Finding], accepted: Sequence[Acceptance], task: str = "") -> list[Weighed]:
+    """Each finding of a check for `task` with what of it still stands."""
     by_key: dict[str, list[Acceptance]] = defaultdict(list)
     for acceptance in accepted:
-        by_key[acceptance.finding].append(acceptance)
-    found = []
-    for finding in findings:
-        of_it = by_key.get(finding.key, [])
-        if not finding.samples:
-            own = tuple(a for a in of_it if not a.samples)
-            found.append(Weighed(finding, None if own else finding, own))
-            continue
-        passed = {s for a in of_it for s in a.samples}
-        left = tuple(s for s in finding.samples if s not in passed)
-        own = tuple(a for a in of_it if set(a.samples) & set(finding.samples))
-        still = finding.model_copy(update={"samples": left}) if left else None
-        found.append(Weighed(finding, still, own))
-    return found
+        if _counts(acceptance, task):
+            by_key[acceptance.finding].append(acceptance)
+    return [_weighed(finding, by_key[finding.key]) for finding in findings]
+
+
+def _weighed(finding: Finding, of_it: Sequence[Acceptance]) -> Weighed:
+    if "pairs" in finding.details:
+        return _weighed_pairs(finding, of_it)
+    if not finding.samples:
+        own = tuple(a for a in of_it if not a.samples)
+        return Weighed(finding, None if own else finding, finding if own else None, own)
+    own = tuple(a for a in of_it if set(a.samples) & set(finding.samples))
+    passed = {s for a in own for s in a.samples}
+    left = tuple(s for s in finding.samples if s not in passed)
+    stands = tuple(s for s in finding.samples if s in passed)
+    return Weighed(
+        finding,
+        finding.model_copy(update={"samples": left}) if left else None,
+        finding.model_copy(update={"samples": stands}) if stands else None,
+        own,
+    )
+
+
+def _weighed_pairs(finding: Finding, of_it: Sequence[Acceptance]) -> Weighed:
+    said = {a.id: set(a.pairs) or ({(min(a.samples), max(a.samples))} if len(a.samples) == 2 else set()) for a in of_it}
+    listed = pairs_of(finding)
+    own = tuple(a for a in of_it if said[a.id].intersection(listed))
+    if not own:
+        return Weighed(finding, finding)
+    passed = {pair for a in own for pair in said[a.id]}
+    left = [pair for pair in listed if pair not in passed]
+    # A sample that no listed pair names is of a pair that is not listed.
+    beyond = set(finding.samples).difference(*listed)
+    more = unlisted(finding)
+    stands = [pair for pair in listed if pair in passed]
+    return Weighed(
+        finding,
+        _of_pairs(finding, left, "open", beyond, more) if left or beyond or more else None,
+        _of_pairs(finding, stands, "let stand"),
+        own,
+    )
+
+
+def _of_pairs(finding: Finding, kept: Sequence[SamplePair], how: str, beyond: Collection[str] = (), more: int = 0) -> Finding:  # fmt: skip
+    """The finding with these of its listed pairs alone, and with so many, or with the samples, of those beyond."""
+    others: dict[str, list[str]] = {s: [] for s in beyond}
+    for a, b in kept:
+        others.setdefault(a, []).append(b)
+        others.setdefault(b, []).append(a)
+    wanted, said = set(kept), finding.details.get("by_sample", {})
+    details = finding.details | {
+        "pairs": [p for p, pair in zip(finding.details["pairs"], pairs_of(finding), strict=True) if pair in wanted],
+        "found": len(kept) + more,
+        # The words of a sample name one other; where that pair is not kept, it is another.
+        "by_sample": {
+            s: said.get(s, "") if not own or any(other in said.get(s, "") for other in own) else f"like {own[0]}"
+            for s, own in others.items()
+        },
+    }  # fmt: skip
+    found = len(kept) + more
+    whole = found == len(finding.details["pairs"]) + unlisted(finding)
+    words = "" if whole else f"; {counted(found, 'pair')} of these {how}"
+    samples = tuple(s for s in finding.samples if s in others) or finding.samples
+    return finding.model_copy(update={"samples": samples, "why": finding.why + words, "details": details})

@@ -20,7 +20,7 @@ from trugrade_core.schema import Annotation, LogEntry, Sample, Status
 from trugrade_core.workspace import now
 
 KIND = "restore"
-Say = Callable[[Annotation, str | None], LogEntry]
+Say = Callable[[Annotation], LogEntry]
 
 
 def preview(ds: Dataset, version: Version) -> dict[str, Any]:
@@ -65,9 +65,8 @@ def _entries(ds: Dataset, version: Version, wanted: Mapping[str, Sample], who: s
     reason = f"as in {version.manifest.version}"
     heads = ds._heads("main")
 
-    def say(annotation: Annotation, replaces: str | None) -> LogEntry:
-        entry = put_entry(annotation, who=who, tool=tool, replaces=replaces)
-        return entry.model_copy(update={"reason": reason})
+    def say(annotation: Annotation) -> LogEntry:
+        return put_entry(annotation, who=who, tool=tool).model_copy(update={"reason": reason})
 
     kept: set[str] = set()
     for said_then in version.annotations().values():
@@ -78,19 +77,18 @@ def _entries(ds: Dataset, version: Version, wanted: Mapping[str, Sample], who: s
         entries = [json.loads(line) for line in lines]
         if id in kept or not entries or entries[0]["sample"] not in wanted or _is_status(id, entries[0]["sample"]):
             continue
-        for line, entry in zip(lines, entries, strict=True):
-            if entry["op"] == "put":
-                said = ds.annotation(line)
-                yield say(said, entry["entry"]).model_copy(
-                    update={"op": "delete", "label": None, "value": None, "attributes": {}, "when": now()}
-                )
+        put = next((line for line, entry in zip(lines, entries, strict=True) if entry["op"] == "put"), None)
+        if put is not None:
+            gone = say(ds.annotation(put)).model_copy(
+                update={"op": "delete", "label": None, "value": None, "attributes": {}, "when": now()}
+            )
+            yield from _for_each(gone, lines)
     index = ds.index()
     for sample in wanted.values():
         if sample.id in index.offsets and index.read(sample.id).status != sample.status:
             about = status_id(sample.id)
             status = Annotation(id=about, sample=sample.id, value=Status(status=sample.status, comment=reason))
-            for replaces in _numbers(heads.get(about, ())):
-                yield say(status, replaces)
+            yield from _for_each(say(status), heads.get(about, ()))
 
 
 def _is_status(id: str, sample: str) -> bool:
@@ -98,14 +96,14 @@ def _is_status(id: str, sample: str) -> bool:
 
 
 def _put(ds: Dataset, annotation: Annotation, heads: Sequence[bytes], say: Say) -> Iterator[LogEntry]:
-    """Entries that say `annotation`, one for each head it replaces; none when it is what counts already."""
+    """The entry that says `annotation`, for each head it replaces; none when it is what counts already."""
     puts = [line for line in heads if json.loads(line)["op"] == "put"]
-    if puts and ds.annotation(puts[-1]) == annotation:
-        return
-    for replaces in _numbers(heads):
-        yield say(annotation, replaces)
+    if not puts or ds.annotation(puts[-1]) != annotation:
+        yield from _for_each(say(annotation), heads)
 
 
-def _numbers(heads: Sequence[bytes]) -> list[str | None]:
-    """The entries to replace, one new entry for each; [None] where there is nothing yet."""
-    return [json.loads(line)["entry"] for line in heads] or [None]
+def _for_each(entry: LogEntry, heads: Sequence[bytes]) -> Iterator[LogEntry]:
+    """The entry once for each head it replaces, under one number: as several heads the same words would be replaced one
+    by one. As it is where there is nothing yet."""
+    for replaces in [json.loads(line)["entry"] for line in heads] or [None]:
+        yield entry.model_copy(update={"replaces": replaces})

@@ -113,6 +113,11 @@ def _lines(ds: Dataset) -> Iterator[dict[str, Any]]:
         yield found
 
 
+def written(ds: Dataset) -> set[str]:
+    """Ids of the log entries that steps have written, undoing too. Raises DatasetError for a damaged line."""
+    return {entry for line in _lines(ds) for entry in line["entries"]}
+
+
 def last(ds: Dataset) -> Taken | None:
     """The step that `undo` would undo: the newest that is neither undone nor an undoing."""
     return next((step for step in history(ds) if not step.undone and not step.undoes), None)
@@ -156,28 +161,40 @@ def _entries_back(ds: Dataset, ours: set[str], who: str, tool: str) -> tuple[lis
     if not ours:
         return [], 0
     touched = {entry.annotation for entry in ds.log() if entry.entry in ours}
-    known: dict[str, LogEntry] = {}
+    known: dict[str, list[LogEntry]] = {}  # what replaces several entries has a line for each
     followers: dict[str, list[LogEntry]] = {}
     for entry in ds.log():
         if entry.annotation in touched:
-            known[entry.entry] = entry
+            known.setdefault(entry.entry, []).append(entry)
             if entry.replaces:
                 followers.setdefault(entry.replaces, []).append(entry)
     back, left = [], 0
-    for entry in (entry for id, entry in known.items() if id in ours):
-        head = entry
-        while len(after := followers.get(head.entry, [])) == 1:
-            head = after[0]
-        if after or said(head) != said(entry):
+    for lines in (lines for id, lines in known.items() if id in ours):
+        head = _head(lines[0], followers)
+        if head is None:
             left += 1
             continue
-        was = known.get(entry.replaces or "")
-        content: dict[str, Any] = {"op": "delete", "label": None, "value": None, "attributes": {}} if was is None else {
-            "op": was.op, "label": was.label, "value": was.value, "attributes": was.attributes}  # fmt: skip
-        back.append(head.model_copy(update={
-            **content, "entry": str(ULID()), "replaces": head.entry, "who": who, "when": now(), "tool": tool,
-            "suggested_by": was.suggested_by if was else None, "reason": ""}))  # fmt: skip
+        for entry in lines:
+            was = known[entry.replaces][0] if entry.replaces in known else None
+            content: dict[str, Any] = {"op": "delete", "label": None, "value": None, "attributes": {}} if was is None else {
+                "op": was.op, "label": was.label, "value": was.value, "attributes": was.attributes}  # fmt: skip
+            back.append(head.model_copy(update={
+                **content, "entry": str(ULID()), "replaces": head.entry, "who": who, "when": now(), "tool": tool,
+                "suggested_by": was.suggested_by if was else None, "reason": ""}))  # fmt: skip
     return back, left
+
+
+def _head(entry: LogEntry, followers: Mapping[str, Sequence[LogEntry]]) -> LogEntry | None:
+    """What stands in the place of `entry` now and says the same; None where nothing does. Of several that replaced one
+    entry (undoing brings back a conflict so) the one that says the same goes on."""
+    head = entry
+    while after := followers.get(head.entry, ()):
+        if len(after) > 1:
+            after = [one for one in after if said(one) == said(entry)]
+        if len(after) != 1:
+            return None
+        head = after[0]
+    return head if said(head) == said(entry) else None
 
 
 def said(entry: LogEntry) -> str:

@@ -210,7 +210,7 @@ def report(ws: Workspace, name: str, task: str | None = None) -> dict[str, Any] 
 def _report(ws: Workspace, target: Target, kept: Mapping[str, Any]) -> dict[str, Any]:
     results = {cast(CheckName, n): Result.model_validate(r) for n, r in kept["results"].items()}
     accepted = acceptance.acceptances(Dataset(ws, target.dataset)) if target.path is None else []
-    weighed = acceptance.weigh((f for name in CHECKS for f in results[name].findings), accepted)
+    weighed = acceptance.weigh((f for name in CHECKS for f in results[name].findings), accepted, kept["task"] or "")
     still = [w.open for w in weighed if w.open is not None]
     answer, rule, reason = verdict(Standing(still, results, kept["samples"]))
     return {
@@ -264,13 +264,10 @@ def _rows(weighed: Iterable[Weighed]) -> list[dict[str, Any]]:
     for w in weighed:
         if w.open is not None:
             open_rows.append(w.open.model_dump(mode="json") | {"key": w.open.key})
-        if w.accepted:
-            passed = w.finding if w.open is None else w.finding.model_copy(
-                update={"samples": tuple(s for s in w.finding.samples if s not in w.open.samples)}
-            )  # fmt: skip
+        if w.passed is not None:
             accepted_rows.append(
-                passed.model_dump(mode="json")
-                | {"key": passed.key, "accepted": [_words_of(a) for a in w.accepted]}
+                w.passed.model_dump(mode="json")
+                | {"key": w.passed.key, "accepted": [_words_of(a) for a in w.accepted]}
             )  # fmt: skip
     order = {severity: n for n, severity in enumerate(SEVERITIES)}
     return sorted(open_rows, key=lambda f: (order[f["severity"]], -len(f["samples"]))) + accepted_rows
@@ -296,15 +293,17 @@ def accept(
     ws: Workspace, name: str, key: str, *, who: str, reason: str, samples: Iterable[str] | None = None, task: str | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """Let a finding of the last check stand, by its key (its code, and `:SUBJECT` where it has one), for all its samples
-    or for some; the report as it is then. Raises UsageError for a finding that there is none of."""
-    target, finding = _finding(ws, name, key, task)
-    acceptance.accept(Dataset(ws, target.dataset), finding, who=who, reason=reason, samples=samples)
+    or for some, and for the task that was checked; the report as it is then. Raises UsageError for a finding that there
+    is none of."""
+    target, finding, checked_for = _finding(ws, name, key, task)
+    ds = Dataset(ws, target.dataset)
+    acceptance.accept(ds, finding, who=who, reason=reason, samples=samples, task=checked_for)
     found = report(ws, name, task)
     assert found is not None  # noqa: S101
     return found
 
 
-def _finding(ws: Workspace, name: str, key: str, task: str | None) -> tuple[Target, Finding]:
+def _finding(ws: Workspace, name: str, key: str, task: str | None) -> tuple[Target, Finding, str]:
     target = find_target(ws, name)
     found = report(ws, name, task)
     if target.path is not None or found is None:
@@ -316,17 +315,24 @@ def _finding(ws: Workspace, name: str, key: str, task: str | None) -> tuple[Targ
         raise UsageError(
             f"'{key}' is {'more than one finding' if of_code else 'no open finding'} of {name}",
             code="dataset.no_finding",
-            what_to_do="known: " + ", ".join(keys) if of_code else nearest(key, keys) or "Nothing stands open.",
+            what_to_do="known: " + ", ".join(keys)
+            if of_code
+            else nearest(key, keys)
+            or f"Nothing stands open. What came since the last check is found by another: trugrade data check {name}",
         )
-    return target, Finding.model_validate({k: v for k, v in of_code[0].items() if k != "key"})
+    finding = Finding.model_validate({k: v for k, v in of_code[0].items() if k != "key"})
+    return target, finding, found["task"] or ""
 
 
 def withdraw(
     ws: Workspace, name: str, key: str, *, who: str, reason: str, task: str | None = None
 ) -> dict[str, Any] | None:
-    """Take back what was accepted of a finding; the report as it is then."""
+    """Take back what was accepted of a finding for the task that was checked; the report as it is then. Without a kept
+    check, and with no task named, for every task."""
     target = find_target(ws, name)
-    acceptance.withdraw(Dataset(ws, target.dataset), key, who=who, reason=reason)
+    found = report(ws, name, task)
+    checked_for = task if found is None else found["task"] or ""
+    acceptance.withdraw(Dataset(ws, target.dataset), key, who=who, reason=reason, task=checked_for)
     return report(ws, name, task)
 
 

@@ -366,6 +366,8 @@ class _Work:
             "restored": "crops that were superseded are current again",
             "moved": "labels, scores and statuses that people gave to superseded crops stand on the new ones too",
             "left_behind": "superseded crops hold labels of people that stay there alone, for the outline moved too far",
+            "cut_no_more": "superseded crops hold labels of people that stay there alone, for their region is no longer cut",
+            "older": "labels, scores and statuses of superseded crops stay there alone, for people said something later on the restored ones",
             "touched": "labels were changed on the crop by people and stay as they are, though the scan's differ",
         }.items():
             if count[key]:

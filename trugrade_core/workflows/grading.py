@@ -12,10 +12,11 @@ from typing import Any
 from trugrade_core.annotate import agreement as agreeing
 from trugrade_core.annotate import assigning, consensus
 from trugrade_core.annotate.agreement import Votes
+from trugrade_core.annotate.label_studio import pull
 from trugrade_core.annotate.label_studio.book import read_book
-from trugrade_core.annotate.label_studio.pull import people_of
 from trugrade_core.annotate.locks import pushed
 from trugrade_core.annotate.saving import state_of
+from trugrade_core.data import steps
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError, UsageError, nearest
 from trugrade_core.schema import Annotation, LogEntry, digest
@@ -58,7 +59,7 @@ def progress(ws: Workspace, name: str) -> list[dict[str, Any]]:
         said.setdefault((entry.who, entry.layer), set()).add(entry.sample)
         if entry.tool in BY_HAND:
             worked[entry.who].append(entry.when)
-    there = people_of(read_book(ds))
+    there = pull.people_of(read_book(ds))
     rows = []
     for who in sorted({*given, *worked, *there}):
         samples = given[who].samples if who in given else {}
@@ -95,16 +96,23 @@ class Review:
 
 
 def review(ws: Workspace, name: str) -> Review:
-    """A vote that came after the decision opens the sample again. Raises DatasetError for a damaged log."""
+    """What a grader said after the decision opens the sample again; what others wrote among that one's votes (a class
+    renamed, a conflict settled) does not. Raises DatasetError for a damaged log."""
     ds = Dataset.open(ws, name)
     votes = agreeing.read_votes(ds)
     decided: dict[str, LogEntry] = {}
+    edited = steps.written(ds)
+    began: dict[tuple[str, str], str] = {}
     for entry in ds.log():
         if entry.layer == "main" and entry.tool == consensus.TOOL:
             if entry.op == "put":
                 decided[entry.sample] = entry
         elif entry.layer != "main":
-            decided.pop(entry.sample, None)
+            # A layer may be named otherwise than its grader, whose name at Label Studio may also change.
+            first = began.setdefault((entry.sample, entry.layer), entry.who)
+            own = entry.who in (entry.layer, first) or entry.tool == pull.TOOL
+            if own and entry.entry not in edited:
+                decided.pop(entry.sample, None)
     queue: list[dict[str, Any]] = []
     settled: list[dict[str, Any]] = []
     for id, one in votes.items():

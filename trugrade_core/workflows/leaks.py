@@ -25,6 +25,8 @@ def leak_of(version: Version) -> str:
     for w in acceptance.weigh(_leaks(version), accepted):
         if w.open is not None and w.open.severity == "error":
             name = version.name
+            if acceptance.unlisted(w.open):
+                return f"{w.open.why}. {w.open.action}"
             return (
                 f"{w.open.why}. {w.open.action} Or let it stand by name and reason: "
                 f"trugrade data check {name} --accept {w.open.key} --who NAME --reason 'WHY'"

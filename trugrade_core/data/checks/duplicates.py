@@ -186,18 +186,25 @@ class _Like:
 
 
 def _same_files(pictures: Sequence[Picture], measured: Mapping[str, Measured]) -> Iterator[Pair]:
-    """The same pixels under two samples: each with the first of them."""
+    """The same pixels under two samples: each with the first of them in every split, so that none in another split goes
+    unnamed."""
     by_pixels: dict[str, list[Picture]] = defaultdict(list)
     for picture in pictures:
         known = measured.get(picture.sha256)
         by_pixels[known.pixels if known else picture.sha256].append(picture)
     for own in by_pixels.values():
-        for other in own[1:]:
-            if other.sample != own[0].sample:
-                bytes_too = other.sha256 == own[0].sha256
-                yield _of(
-                    own[0], other, "same_file", 1.0, "the same bytes" if bytes_too else "the same pixels in other bytes"
-                )
+        firsts: dict[str | None, Picture] = {}
+        for picture in own:
+            firsts.setdefault(picture.split, picture)
+        told = set()
+        for picture in own:
+            for first in firsts.values():
+                samples = frozenset((first.sample, picture.sample))
+                if len(samples) == 2 and samples not in told:
+                    told.add(samples)
+                    bytes_too = first.sha256 == picture.sha256
+                    how = "the same bytes" if bytes_too else "the same pixels in other bytes"
+                    yield _of(first, picture, "same_file", 1.0, how)
 
 
 def _nearest(likes: Sequence[_Like]) -> Iterator[_Like]:
@@ -310,9 +317,14 @@ CASES: tuple[_Case, ...] = (
 
 
 def findings(found: Pairs) -> Iterator[Finding]:
-    """Leaks first."""
+    """Leaks first. `details["pairs"]` lists each two samples once, `LISTED` at most; `details["found"]` says how many
+    there are."""
     for case in CASES:
-        own = [pair for pair in found.pairs if case.fits(pair)]
+        once: dict[frozenset[str], Pair] = {}
+        for pair in found.pairs:
+            if case.fits(pair):
+                once.setdefault(frozenset(pair.samples), pair)
+        own = list(once.values())
         if not own:
             continue
         by_sample: dict[str, str] = {}
@@ -328,10 +340,12 @@ def findings(found: Pairs) -> Iterator[Finding]:
                 by_sample.setdefault(me, words + (f", in {split}" if split else ""))
         splits = sorted({" and ".join(sorted(filter(None, pair.splits))) for pair in own if _across(pair)})
         pairs = counted(len(own), "pair") + (f", {some(splits)}" if splits else "")
+        more = f" Only the first {LISTED:,} pairs are listed: the finding stands open until no more are left."
         yield Finding(
             check="image_quality", code=case.code, severity=case.severity, samples=tuple(by_sample),
-            why=f"{counted(len(by_sample), 'sample')} {case.why.format(pairs=pairs)}", action=case.action,
-            details={"by_sample": by_sample, "pairs": [pair.model_dump(mode="json") for pair in own[:LISTED]]},
+            why=f"{counted(len(by_sample), 'sample')} {case.why.format(pairs=pairs)}",
+            action=case.action + (more if len(own) > LISTED else ""),
+            details={"by_sample": by_sample, "found": len(own), "pairs": [pair.model_dump(mode="json") for pair in own[:LISTED]]},
         )  # fmt: skip
 
 
