@@ -40,7 +40,6 @@ class Talk:
     def show(self, held: SampleState) -> None:
         """Draw the annotator. Its key is constant, so that the next sample is there at once."""
         notice, offered = self._suggested(held)
-        st.session_state.setdefault("annotate-served", {})[held.sample.id] = held.status_entry
         view = self._view(held) | {
             "suggestions": [_offer(one) for one in [*offered, *_clicked(held)]],
             "suggest": "",  # they come with the source that is chosen, without being asked for
@@ -64,6 +63,7 @@ class Talk:
         return {
             "store": f"{self.ws.root}|{self.ds.name}",
             "sample": sample.id,
+            "layer": held.layer,
             "image": {
                 "url": f"/lab/image/{image.sha256}",
                 "width": image.width,
@@ -83,6 +83,7 @@ class Talk:
                 for n, c in enumerate(self.how["classes"], start=1)
             ],
             "status": held.status.status,
+            "status_entry": held.status_entry,
             "comment": held.status.comment,
             "mode": self.how["mode"],
             "scores": list(self.how["scores"]),
@@ -102,18 +103,18 @@ class Talk:
     def commit(self, told: Mapping[str, Any]) -> None:
         """Save, and answer: the browser keeps the commit until it is named as saved."""
         answer = {**NOTHING_SAVED, "commit": told["commit"], "seq": told["seq"], "by": told["who"]}
-        ws, name, sample = self.ws, self.ds.name, told["sample"]
+        # The layer that was drawn on, for the sample may have been given to somebody or taken away since.
+        ws, name, sample, layer = self.ws, self.ds.name, told["sample"], told["layer"]
         try:
-            layer = annotating.layers_of(ws, name, told["who"]).get(sample, "main")
             before = annotating.state(ws, name, sample, layer)
             kept = annotating.suggested(ws, name, before, self.source) if self.source else ()
-            served = st.session_state.get("annotate-served", {})
             saved = annotating.save(
                 ws, name, sample, told["ops"], who=told["who"], tool="annotator", commit=told["commit"], layer=layer,
-                status=told.get("status"), status_replaces=served.get(sample, before.status_entry),
+                status=told.get("status"), status_replaces=told.get("status_replaces"),
                 decisions=annotating.decide([*(kept or ()), *_clicked(before)], told),
             )  # fmt: skip
-            answer |= {"entries": list(saved.entries[: len(told["ops"])]), "at": f"{now().astimezone():%H:%M:%S}"}
+            entries = [*saved.entries[: len(told["ops"])], *([saved.status_entry] if told.get("status") else [])]
+            answer |= {"entries": entries, "at": f"{now().astimezone():%H:%M:%S}"}
             if saved.notes:
                 st.session_state["annotate-notice"] = ". ".join(note.capitalize() for note in saved.notes)
         except TruGradeError as e:

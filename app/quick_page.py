@@ -12,6 +12,7 @@ from app import look, overlay
 from app.annotate_panels import held_back
 from app.quick_canvas import FREE_STROKE, STROKE, TOOLS, Fit, matched, object_of, same, size_for, value_of
 from trugrade_core.annotate.saving import SampleState
+from trugrade_core.errors import TruGradeError
 from trugrade_core.schema import LogEntry, Value
 from trugrade_core.workflows import annotating
 from trugrade_core.workspace import Workspace
@@ -35,7 +36,7 @@ def show(ws: Workspace, name: str, held: SampleState, how: dict[str, Any], *, wh
         label = st.selectbox("Class", names, key="quick-class", width=240)
         _status(ws, name, held, who, disabled=bool(readonly))
     across, down, fit = size_for(image.width, image.height, ROOM_WH)
-    drawing, key = _drawing(held, fit, names)
+    drawing, key = _drawing(ws, name, held, fit, names, who)
     url = _absolute(f"/lab/image/{image.sha256}")
     if not url:
         st.caption("The address of this page is not known yet; reload it.")
@@ -66,7 +67,7 @@ def show(ws: Workspace, name: str, held: SampleState, how: dict[str, Any], *, wh
     lies = Fit.of(result.background_fit)
     if lies is not None and result.json_data and not readonly:
         with look.errors("saving what was drawn"):
-            _save(ws, name, held, result.json_data.get("objects") or [], lies, names, who)
+            _save(ws, name, st.session_state["quick-known"], result.json_data.get("objects") or [], lies, names)
 
 
 def _status(ws: Workspace, name: str, held: SampleState, who: str, *, disabled: bool) -> None:
@@ -90,15 +91,25 @@ def _absolute(path: str) -> str:
     return f"{at.scheme}://{at.netloc}{path}" if at.netloc else ""
 
 
-def _drawing(held: SampleState, fit: Fit, names: list[str]) -> tuple[dict[str, Any], str]:
+def _drawing(
+    ws: Workspace, name: str, held: SampleState, fit: Fit, names: list[str], who: str
+) -> tuple[dict[str, Any], str]:
     """What the canvas starts with, and its key: set once for a sample, and anew when somebody else has saved.
 
     The canvas's own answer is never fed back: that loops and loses strokes. A key of its own for each sample, since under
     a constant one the old drawing would stay on the new image.
     """
     mine = st.session_state.get("quick-known")
-    heads = {e.entry for e in held.shown}
-    if mine is None or mine["sample"] != held.sample.id or {e.entry for e in mine["entries"]} != heads:
+    if mine is not None and not _shows(mine, held):
+        # The stroke that this rerun brings was drawn on the old canvas: it is read nowhere but here.
+        try:
+            if _save_last(ws, name, mine, names):
+                held = annotating.state(ws, name, held.sample.id, held.layer)
+        except (TruGradeError, OSError) as e:
+            if (mine["sample"].id, mine["layer"]) == (held.sample.id, held.layer):
+                return mine["drawing"], mine["key"]  # it stays on its canvas, and why it is not saved is said below
+            look.error(e, doing="saving what was drawn")
+    if mine is None or not _shows(mine, held):
         entries = [e for e in held.shown if e.value is not None]
         objects = [
             o
@@ -106,26 +117,46 @@ def _drawing(held: SampleState, fit: Fit, names: list[str]) -> tuple[dict[str, A
             if e.value and (o := object_of(e.annotation, e.value, fit, overlay.color_of(e.label, names)))
         ]
         shown = [e for e in entries if e.value and object_of(e.annotation, e.value, fit, "")]
-        mine = {"sample": held.sample.id, "entries": entries, "drawn": [(e.annotation, e.value) for e in shown],
+        mine = {"sample": held.sample, "layer": held.layer, "entries": entries, "drawn": [(e.annotation, e.value) for e in shown],
                 "drawing": {"objects": objects}, "key": f"canvas-{held.sample.id}-{secrets.token_hex(4)}"}  # fmt: skip
         st.session_state["quick-known"] = mine
+    mine["who"] = who
     return mine["drawing"], mine["key"]
 
 
+def _shows(mine: dict[str, Any], held: SampleState) -> bool:
+    """Whether the canvas still stands on the page with what holds; one that was left for another tool is gone."""
+    return (
+        mine["key"] in st.session_state
+        and (mine["sample"].id, mine["layer"]) == (held.sample.id, held.layer)
+        and {e.entry for e in mine["entries"]} == {e.entry for e in held.shown}
+    )
+
+
+def _save_last(ws: Workspace, name: str, mine: dict[str, Any], names: list[str]) -> bool:
+    """Save what a canvas that is not drawn again has answered last; whether that was anything new."""
+    answer = st.session_state.get(mine["key"]) or {}
+    told, at = answer.get("drawing"), answer.get("backgroundFit")
+    if not told or not told.get("raw") or not at:
+        return False
+    lies = Fit.of({"scale_x": at["scaleX"], "offset_x": at["offsetX"], "offset_y": at["offsetY"]})
+    return lies is not None and _save(ws, name, mine, told["raw"].get("objects") or [], lies, names)
+
+
 def _save(
-    ws: Workspace, name: str, held: SampleState, objects: list[dict[str, Any]], fit: Fit, names: list[str], who: str
-) -> None:
-    """Save the difference between what was known to be on the canvas and what is."""
-    mine = st.session_state["quick-known"]
-    image = held.sample.main
+    ws: Workspace, name: str, mine: dict[str, Any], objects: list[dict[str, Any]], fit: Fit, names: list[str]
+) -> bool:
+    """Save the difference between what was known to be on the canvas and what is, if there is any. What it replaces is
+    what was on the canvas, whatever others have said since."""
+    sample, layer = mine["sample"], mine["layer"]
     drawn: list[tuple[Value, str | None]] = [
         (value, _class_of(object, names))
         for object in objects
-        if (value := value_of(object, fit, image.width, image.height)) is not None
+        if (value := value_of(object, fit, sample.main.width, sample.main.height)) is not None
     ]
     known: list[tuple[str, Value]] = mine["drawn"]
     places = matched([value for _, value in known], [value for value, _ in drawn], ROUNDING / fit.scale)
-    heads = {e.annotation: e for e in held.shown}
+    heads = {e.annotation: e for e in mine["entries"]}
     ops, now_drawn = [], []
     for (value, label), place in zip(drawn, places, strict=True):
         annotation, old = known[place] if place is not None else (secrets.token_hex(8), None)
@@ -138,13 +169,19 @@ def _save(
     gone = {annotation for annotation, _ in known} - {annotation for annotation, _ in now_drawn}
     ops += [{"op": "delete", "annotation": a, "replaces": heads[a].entry} for a in gone if a in heads]
     if not ops:
-        return
+        return False
     saved = annotating.save(
-        ws, name, held.sample.id, ops, who=who, tool="canvas", commit=secrets.token_hex(16), layer=held.layer
+        ws, name, sample.id, ops, who=mine["who"], tool="canvas", commit=secrets.token_hex(16), layer=layer
     )
     mine["drawn"] = now_drawn
-    mine["entries"] = [e for e in annotating.state(ws, name, held.sample.id, held.layer).shown if e.value is not None]
+    changed = {op["annotation"] for op in ops}
+    new = [e for found in annotating.state(ws, name, sample.id, layer).heads.values() for e in found]
+    mine["entries"] = [
+        *(e for e in mine["entries"] if e.annotation not in changed),
+        *(e for e in new if e.entry in saved.entries and e.value is not None),
+    ]
     st.caption(f":material/check: Saved {look.count(len(ops), 'change')}. " + " ".join(saved.notes))
+    return True
 
 
 def _put(annotation: str, head: LogEntry | None, label: str | None, value: Value) -> dict[str, Any]:

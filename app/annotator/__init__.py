@@ -15,11 +15,12 @@ Browser -> Python, by two callbacks and a third for help; each gets the dict alo
 Commits are sent one at a time, in order: the next leaves when `saved` names the one before. Each is kept in the browser
 (per `store`) until then, sent again after a reload, a lost connection or a killed browser: so a commit may come twice
 (answer the second as the first: same `entries`), and may be of *another sample than the one shown* (always save to
-`commit["sample"]`, as `commit["who"]`). An `op` names what it replaces, as its author saw it:
+`commit["sample"]` in `commit["layer"]`, as `commit["who"]`). An `op` names what it replaces, as its author saw it:
 
 - `replaces` is the head entry that the shape on screen came from, None for a new annotation. What the same browser
   changed twice in a row is named by the `entries` of the acknowledgement before, so no commit ever replaces what its
   author did not see; two that replace the same entry are a conflict, which the next view shows in `conflict`.
+- `status_replaces` is the same for the status: the `status_entry` of the view, or what the browser's own last one became.
 - An annotation with several heads (`entry` and those in `conflict`) gets one op for each head in one commit, all
   saying the same: that settles it.
 - `annotation` is never None: the browser gives a new one its id (16 hex digits), so that it can be changed again before
@@ -111,13 +112,14 @@ class Class(TypedDict):
 
 class Saved(TypedDict):
     """The newest answer to a commit. `commit` and `seq` repeat those of the commit (None and 0 before the first of this
-    page), `entries` are the log entries made by its ops, in their order. `problem` is "" or why it was *not* saved: the
+    page), `entries` are the log entries made by its ops, in their order, then that of its status, if it has one (null where
+    nothing had to be said). `problem` is "" or why it was *not* saved: the
     browser keeps the commit, says so, and asks the person whether to try again or to throw it away. `at` is the time as
     people read it (12:03:04), `by` who saved."""
 
     commit: str | None
     seq: int
-    entries: list[str]
+    entries: list[str | None]
     at: str
     by: str
     problem: str
@@ -127,13 +129,17 @@ class SampleView(TypedDict):
     rev: NotRequired[str | int]
     """Not needed: any difference counts."""
     store: str
-    """What unacknowledged commits are kept under: workspace, dataset and layer in one string."""
+    """What unacknowledged commits are kept under: workspace and dataset in one string."""
     sample: str
+    layer: str
+    """Where the shapes are from, and where what is drawn on them goes, whenever it is saved: a commit repeats it."""
     image: Picture
     shapes: Sequence[Shape]
     suggestions: Sequence[Shape]
     classes: Sequence[Class]
     status: str
+    status_entry: str | None
+    """The log entry that says the status; None when nobody has."""
     comment: str
     mode: Literal["shapes", "mask", "score", "tags"]
     scores: Sequence[float]
@@ -180,11 +186,14 @@ class Commit(TypedDict):
     commit: str
     seq: int
     sample: str
+    layer: str
     who: str
     made: str
     """When the person did it, by the browser's clock (ISO 8601, UTC)."""
     ops: list[Op]
     status: NotRequired[Said]
+    status_replaces: NotRequired[str | None]
+    """With `status`: its entry as the author saw it."""
     accepted: NotRequired[list[str]]
     rejected: NotRequired[list[str]]
     restored: NotRequired[list[str]]

@@ -272,7 +272,9 @@ function sayStatus(app, key, status) {
 function setStatus(app, status, comment) {
   const after = { status, comment }
   if (canonical(after) === canonical(app.doc.status)) return true
-  return act(app, stepOf(`status ${status}`, [], { status: { before: app.doc.status, after } }))
+  const done = act(app, stepOf(`status ${status}`, [], { status: { before: app.doc.status, after, saw: app.side.saw } }))
+  if (done) app.side.saw = app.doc.said // also where the field has the focus
+  return done
 }
 
 function navigate(app, to) {

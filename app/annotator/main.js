@@ -3,7 +3,12 @@
 const apps = new WeakMap()
 const STEP_MS = 3000
 const STEP_TRIES = 3
-const histories = new Map() // store and sample -> document: undo reaches back over next and previous
+const histories = new Map() // store, layer and sample -> document: undo reaches back over next and previous
+
+/** What is said in one layer is no part of another: a sample's layer changes when it is given or taken. */
+function placeOf(data) {
+  return `${data.store}|${data.layer}|${data.sample}`
+}
 
 export default function annotatorComponent(c) {
   let app = apps.get(c.parentElement)
@@ -134,11 +139,12 @@ function update(app, data, answered) {
   if (done) {
     for (const doc of histories.values()) resolveHeads(doc, done.commit, data.saved.entries)
     for (const [id, heads] of app.seen) app.seen.set(id, heads?.map((ref) => resolved(ref, done.commit, data.saved.entries)))
+    if (app.side) app.side.saw = resolved(app.side.saw, done.commit, data.saved.entries)
   }
-  const key = `${data.store}|${data.sample}`
-  const fresh = before?.sample !== data.sample || before?.store !== data.store || before?.image.url !== data.image.url
+  const key = placeOf(data)
+  const fresh = !before || placeOf(before) !== key || before.image.url !== data.image.url
   if (app.ahead && !fresh) return refresh(app) // an answer from before the step; the next sample is on its way
-  if (!histories.has(key)) histories.set(key, newDocument(data.sample))
+  if (!histories.has(key)) histories.set(key, newDocument(data.sample, data.layer))
   app.doc = histories.get(key)
   takeView(app.doc, data, app.queue.list)
   if (app.label === null || !app.colors.has(app.label)) app.label = data.classes[0]?.name ?? null
@@ -181,7 +187,7 @@ function showSample(app, before) {
   const looked = app.ahead && app.picture.width === data.image.width && app.picture.height === data.image.height
   clearTimeout(app.ahead)
   app.ahead = 0
-  app.draftKey = `${KEPT}|draft|${data.store}|${data.sample}`
+  app.draftKey = `${KEPT}|draft|${placeOf(data)}`
   showPicture(app, data.image, looked)
   app.timing.workable = performance.now() - app.timing.left
   restoreDraft(app, app.draftKey)
@@ -204,7 +210,7 @@ function showAhead(app, url) {
   const found = url && images.get(url)
   if (!found?.levels) return
   awaitSample(app, 0)
-  app.doc = newDocument('')
+  app.doc = newDocument('', '')
   showPicture(app, { url, width: found.width, height: found.height, mm_per_px: app.data.image.mm_per_px }, false)
   refresh(app)
 }
@@ -216,7 +222,7 @@ function awaitSample(app, tries) {
       app.c.setTriggerValue('navigate', { to: app.going, sample: app.data.sample })
       return awaitSample(app, tries + 1)
     }
-    app.doc = histories.get(`${app.data.store}|${app.data.sample}`)
+    app.doc = histories.get(placeOf(app.data))
     showSample(app, app.data)
     say(app, 'The lab does not answer: this is the sample of before.', 'warn')
     refresh(app)
@@ -257,9 +263,9 @@ async function restoreDraft(app, key) {
 
 function giveUp(app) {
   throwAway(app.queue)
-  app.doc = newDocument(app.data.sample)
+  app.doc = newDocument(app.data.sample, app.data.layer)
   histories.clear()
-  histories.set(`${app.data.store}|${app.data.sample}`, app.doc)
+  histories.set(placeOf(app.data), app.doc)
   takeView(app.doc, app.data, [])
   app.selected.clear()
   refresh(app)

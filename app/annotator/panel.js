@@ -102,7 +102,11 @@ function fillPanel(app) {
     button.disabled = Boolean(app.data.readonly)
   }
   side.comment.disabled = Boolean(app.data.readonly)
-  if (app.root.activeElement !== side.comment) side.comment.value = doc.status.comment
+  // Who writes a comment does not see what others say meanwhile.
+  if (app.root.activeElement !== side.comment) {
+    side.comment.value = doc.status.comment
+    side.saw = doc.said
+  }
   for (const input of side.look.querySelectorAll('[data-look]')) {
     const value = app.look[input.dataset.look]
     if (input.type === 'checkbox') input.checked = value

@@ -120,9 +120,10 @@ function acknowledge(q, saved) {
   q.list.shift()
   q.sent = null
   for (const commit of q.list) {
-    const waited = commit.ops.some((op) => op.replaces?.commit === first.commit)
+    const waited = [commit.status_replaces, ...commit.ops.map((op) => op.replaces)].some((ref) => ref?.commit === first.commit)
     if (!waited) continue
     for (const op of commit.ops) op.replaces = resolved(op.replaces, first.commit, saved.entries)
+    if (commit.status) commit.status_replaces = resolved(commit.status_replaces, first.commit, saved.entries)
     keep(commitKey(q, commit), commit)
   }
   forget(commitKey(q, first))

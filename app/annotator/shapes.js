@@ -1,13 +1,14 @@
 // What is said of one sample, and every change to it as a step that can be taken back. Pure: no page, no clock but `made`.
 //
-// A step is {words, changes: [{id, before, after, heads: what was seen when the hand took it, where that matters}], status: {before, after} | null, accepted: [], rejected: [], restored: []}
+// A step is {words, changes: [{id, before, after, heads: what was seen when the hand took it, where that matters}], status: {before, after, saw: as said, when the hand took it} | null, accepted: [], rejected: [], restored: []}
 // where before and after are {label, value, attributes, suggested_by} or null. Doing a step gives the commit that says it.
-// `heads` holds, for each annotation, what its next op replaces: entry ids, or {commit, op} of a commit not yet answered.
+// `heads` holds, for each annotation, what its next op replaces: entry ids, or {commit, op} of a commit not yet answered;
+// `said` the same of the status, whose entry comes after those of its commit's ops.
 
-function newDocument(sample) {
+function newDocument(sample, layer) {
   return {
-    sample, shapes: new Map(), heads: new Map(), suggestions: new Map(), dealt: new Map(),
-    undo: [], redo: [], status: { status: 'unlabelled', comment: '' },
+    sample, layer, shapes: new Map(), heads: new Map(), suggestions: new Map(), dealt: new Map(),
+    undo: [], redo: [], status: { status: 'unlabelled', comment: '' }, said: null,
   }
 }
 
@@ -43,7 +44,8 @@ function takeView(doc, view, pending) {
     if (!doc.dealt.has(s.id)) doc.suggestions.set(s.id, { ...keptShape(offered.get(s.id), s), suggested: true })
   }
   doc.status = { status: view.status, comment: view.comment ?? '' }
-  for (const commit of pending) if (commit.sample === doc.sample) replay(doc, commit)
+  doc.said = view.status_entry ?? null
+  for (const commit of pending) if (commit.sample === doc.sample && commit.layer === doc.layer) replay(doc, commit)
 }
 
 function replay(doc, commit) {
@@ -59,7 +61,10 @@ function replay(doc, commit) {
   })
   for (const [id, heads] of fresh) doc.heads.set(id, heads)
   for (const id of [...(commit.accepted ?? []), ...(commit.rejected ?? [])]) dealWith(doc, id)
-  if (commit.status) doc.status = commit.status
+  if (commit.status) {
+    doc.status = commit.status
+    doc.said = { commit: commit.commit, op: commit.ops.length }
+  }
 }
 
 function dealWith(doc, id) {
@@ -80,8 +85,11 @@ function perform(doc, step, { who, made, seq }) {
     const op = { op: after ? 'put' : 'delete', annotation: id, ...said }
     return (heads.length ? heads : [null]).map((replaces) => ({ ...op, replaces }))
   })
-  const commit = { commit: newId() + newId(), seq, sample: doc.sample, who, made, ops }
-  if (step.status) commit.status = step.status.after
+  const commit = { commit: newId() + newId(), seq, sample: doc.sample, layer: doc.layer, who, made, ops }
+  if (step.status) {
+    commit.status = step.status.after
+    commit.status_replaces = step.status.saw === undefined ? doc.said : step.status.saw
+  }
   for (const key of ['accepted', 'rejected', 'restored']) if (step[key].length) commit[key] = step[key]
   for (const id of step.restored) {
     if (doc.dealt.has(id)) doc.suggestions.set(id, doc.dealt.get(id))
@@ -133,6 +141,7 @@ function resolved(ref, commit, entries) {
 }
 
 function resolveHeads(doc, commit, entries) {
+  doc.said = resolved(doc.said, commit, entries)
   for (const [id, heads] of doc.heads) doc.heads.set(id, heads.map((ref) => resolved(ref, commit, entries)).filter(Boolean))
 }
 

@@ -86,6 +86,22 @@ def test_a_status_is_in_the_log_and_on_the_sample_and_said_twice_is_said_once(
     assert ds.samples()[ids[0]].status == "unsure"
 
 
+def test_an_older_status_that_arrives_late_is_a_conflict_and_its_answer_names_its_entry(
+    ds: Dataset, ids: list[str], do: Saver
+) -> None:
+    first = do(status=Status(status="unsure"))
+    ben = do(status=Status(status="rescan", comment="glare"), who="ben", status_replaces=first.status_entry)
+    late = do(status=Status(status="done"), who="ana", status_replaces=first.status_entry, commit="the-late-commit")
+    assert len({first.status_entry, ben.status_entry, late.status_entry}) == 3 and len(late.conflicts) == 1
+    again = do(status=Status(status="done"), who="ana", status_replaces=first.status_entry, commit="the-late-commit")
+    assert again.again and again.status_entry == late.status_entry
+    # Said on the other side of a conflict, what is shown already is news: it settles it.
+    do(status=Status(status="done"), who="ben", status_replaces=ben.status_entry)
+    assert not ds.conflicts()
+    same = do(status=Status(status="done"), who="zoe", status_replaces=ben.status_entry)
+    assert same.again and same.status_entry == state_of(ds, ids[0]).status_entry
+
+
 def test_the_sample_follows_its_status_when_a_crash_came_between_the_two_files(
     ds: Dataset, ids: list[str], do: Saver
 ) -> None:

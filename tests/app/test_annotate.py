@@ -201,3 +201,61 @@ def test_what_was_given_to_a_person_as_a_blind_vote_is_drawn_in_a_layer_of_their
     )  # others' labels unseen
     assert f"blind vote as {me}" in said(at) and "1 of 2" in said(at) and "0 of 2 done" in said(at)
     assert len(view(open_page(cards.ws, "annotate", dataset="cards", sample=ids[4]))["shapes"]) == 2
+
+
+# --- what comes back from the browser -----------------------------------------------------------------------------
+
+
+def send(ds: Dataset, **told: Any) -> dict[str, Any]:
+    """The page's answer to a commit."""
+
+    def page(root: str, name: str, told: dict) -> None:  # type: ignore[type-arg] (run from its source alone)
+        import streamlit as st
+
+        from app.annotate_talk import Talk
+        from trugrade_core.data.store import Dataset
+        from trugrade_core.workspace import Workspace
+
+        ws = Workspace.open(root)
+        Talk(ws, Dataset(ws, name), [], {}, "").commit(told)
+        st.json(st.session_state["annotate-saved"])
+
+    commit = {"seq": 1, "who": "ana", "made": "t", "ops": [], "layer": "main", **told}
+    at = AppTest.from_function(page, kwargs={"root": ds.ws.root, "name": ds.name, "told": commit}).run()
+    assert not at.exception
+    return dict(json.loads(at.json[0].value))
+
+
+def test_a_status_replaces_what_its_author_saw_however_late_it_arrives(cards: Dataset, open_page: Open) -> None:
+    id = first(cards)
+    save(cards, id, [], who="ana", tool="annotator", commit="commit-1", status=Status(status="unsure"))
+    seen = view(open_page(cards.ws, "annotate", dataset="cards", sample=id))["status_entry"]
+    assert seen == state_of(cards, id).status_entry is not None
+    glare = Status(status="rescan", comment="glare")
+    save(cards, id, [], who="ben", tool="annotator", commit="commit-2", status=glare, status_replaces=seen)
+    open_page(cards.ws, "annotate", dataset="cards", sample=id)
+    done = {"status": "done", "comment": ""}
+    answer = send(cards, commit="an-older-commit", sample=id, status=done, status_replaces=seen)
+    (conflict,) = cards.conflicts()
+    assert answer["problem"] == "" and answer["entries"] == [conflict.heads[-1].entry]
+    assert [h.value.status for h in conflict.heads if isinstance(h.value, Status)] == ["rescan", "done"]
+
+
+def test_what_was_drawn_in_a_layer_stays_in_it_when_the_assignment_is_withdrawn_before_it_arrives(
+    cards: Dataset, open_page: Open
+) -> None:
+    import getpass
+
+    from trugrade_core.annotate import assigning
+
+    id, me = first(cards), getpass.getuser()
+    assert view(open_page(cards.ws, "annotate", dataset="cards", sample=id))["layer"] == "main"
+    assigning.assign(cards, [id], [me, "ben"], each=2, by="lead")
+    layer = view(open_page(cards.ws, "annotate", dataset="cards", sample=id))["layer"]
+    assert layer == me
+    assigning.withdraw(cards, [id], me, by="lead")
+    drawn = {"op": "put", "annotation": "0123456789abcdef", "label": "outer_border", "attributes": {}, "replaces": None,
+             "suggested_by": None, "value": {"type": "box", "xyxy": [1, 1, 30, 30]}}  # fmt: skip
+    answer = send(cards, commit="a-late-commit", sample=id, who=me, layer=layer, ops=[drawn])
+    assert answer["problem"] == "" and len(state_of(cards, id).shown) == 2
+    assert [e.entry for e in state_of(cards, id, me).shown] == answer["entries"]

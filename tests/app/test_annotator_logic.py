@@ -416,3 +416,38 @@ def test_the_document_round_trips_what_it_does_not_know(js: Js) -> None:
     return makes(stepOf('moved', [{ id: 'x', before, after: { ...before, value: box(5) } }])).ops[0].attributes
     """
     assert js(DOCUMENT + code) == {"from_brush": True, "severity": "micro"}
+
+
+def test_a_status_names_the_entry_its_author_saw_and_follows_its_own_answers(js: Js) -> None:
+    queue = (annotator.HERE / "queue.js").read_text()
+    code = """
+    const says = (status) => stepOf(status, [], { status: { before: doc.status, after: { status, comment: '' } } })
+    const told = (status, status_entry) => ({ ...view([]), status, status_entry })
+    takeView(doc, told('unsure', 'e0'), [])
+    const q = newQueue('store', () => null, () => null)
+    q.list = [makes(says('done')), makes(stepOf('drawn', [{ id: 'x', before: null, after: content(0) }])), makes(says('rescan'))]
+    const [done, drawn, rescan] = JSON.parse(JSON.stringify(q.list))
+    takeView(doc, told('skipped', 'e-jo'), q.list)
+    const shown = doc.status.status
+    acknowledge(q, { commit: done.commit, entries: ['e1'], problem: '' })
+    clearTimeout(q.timer)
+    resolveHeads(doc, done.commit, ['e1'])
+    takeView(doc, told('skipped', 'e-jo'), [])
+    const after = makes(says('unsure'))
+    return [done, drawn, rescan, shown, q.list[1].status_replaces, after.status_replaces]
+    """
+    done, drawn, rescan, shown, resolved, after = js(queue + DOCUMENT + code)
+    assert done["status_replaces"] == "e0" and "status_replaces" not in drawn
+    assert rescan["status_replaces"] == {"commit": done["commit"], "op": 0}
+    assert (shown, resolved, after) == ("rescan", "e1", "e-jo")
+
+
+def test_a_commit_goes_to_the_layer_that_was_drawn_on_and_lies_over_no_other(js: Js) -> None:
+    code = """
+    const own = newDocument('s', 'maria'), main = newDocument('s', 'main')
+    const step = stepOf('drawn', [{ id: 'x', before: null, after: content(0) }])
+    const commit = perform(own, step, { who: 'maria', made: 't', seq: 1 })
+    for (const doc of [own, main]) takeView(doc, view([]), [commit])
+    return [commit.layer, own.shapes.size, main.shapes.size]
+    """
+    assert js(DOCUMENT + code) == ["maria", 1, 0]

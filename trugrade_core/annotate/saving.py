@@ -53,11 +53,13 @@ class Decision(Record):
 @dataclass(frozen=True)
 class Saved:
     """The answer to a commit: by operation (then status and decisions) the entry and annotation it made; conflicts it is part of;
-    what was changed on the way (a box clipped to the image). `again`: it had been saved before, and nothing was added."""
+    what was changed on the way (a box clipped to the image). `status_entry` says its status: made by it, or by who said the same
+    before; None without one. `again`: it had been saved before, and nothing was added."""
 
     sample: str
     commit: str
     entries: tuple[str, ...]
+    status_entry: str | None
     annotations: tuple[str, ...]
     conflicts: tuple[Conflict, ...]
     notes: tuple[str, ...]
@@ -166,9 +168,12 @@ def save(
         batch = _Batch(ds, sample, entries, who=who, tool=tool, commit=commit, layer=layer, scores=scores, tags=tags)
         for number, op in enumerate(ops):
             batch.add(str(number), op)
-        if status is not None and _says_more(status, entries, sample, layer):
+        held = _state(sample, layer, entries)
+        status_entry = held.status_entry if status is not None else None
+        if status is not None and _says_more(status, held):
             about = status_id(sample_id, layer)
             batch.add("status", Op(op="put", annotation=about, value=status, replaces=status_replaces))
+            status_entry = batch.entries[-1]
         for one in decisions:
             decided = Op(op="delete", annotation=one.suggestion, suggested_by=one.by)
             batch.add(f"{one.word} {one.suggestion}", decided, one.word)
@@ -177,7 +182,7 @@ def save(
         if layer == "main":
             _keep_status(ds, sample, heads)
     return Saved(
-        sample=sample_id, commit=commit, entries=tuple(batch.entries), annotations=tuple(batch.annotations),
+        sample=sample_id, commit=commit, entries=tuple(batch.entries), status_entry=status_entry, annotations=tuple(batch.annotations),
         conflicts=_conflicts(heads, batch.annotations), notes=tuple(batch.notes), again=not batch.new,
     )  # fmt: skip
 
@@ -195,10 +200,14 @@ def person(who: str) -> str:
     return who
 
 
-def _says_more(status: Status, entries: Sequence[LogEntry], sample: Sample, layer: str) -> bool:
-    """Whether this status is not what already holds, so that pressing a key twice writes one line."""
-    now_held = _state(sample, layer, entries)
-    return now_held.status != status or (now_held.status_entry is None and status.status != "unlabelled")
+def _says_more(status: Status, held: SampleState) -> bool:
+    """Whether this status is not what already holds undisputed, so that pressing a key twice writes one line."""
+    about = status_id(held.sample.id, held.layer)
+    return (
+        held.status != status
+        or (held.status_entry is None and status.status != "unlabelled")
+        or any(conflict.annotation == about for conflict in held.conflicts)
+    )
 
 
 def _keep_status(ds: Dataset, sample: Sample, heads: dict[str, tuple[LogEntry, ...]]) -> None:

@@ -19,16 +19,17 @@ FOLDER = Path(os.environ["ANNOTATOR_FOLDER"])
 LOG = FOLDER / "log.jsonl"
 
 
-def folded(sample: str, start: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def folded(sample: str, start: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The sample's shapes with all their heads, and its status."""
     heads: dict[str, dict[str, dict[str, Any]]] = {}
     for shape in start:
         heads.setdefault(shape["id"], {})[shape["entry"]] = {"op": "put", "who": "import", "when": "", **shape}
-    status = {"status": "unlabelled", "comment": ""}
+    status: dict[str, Any] = {"status": "unlabelled", "comment": "", "status_entry": None}
     for line in lines():
         if line["sample"] != sample:
             continue
-        status = line.get("status", status)
+        if "status" in line:
+            status = {**line["status"], "status_entry": entry(line["commit"], len(line["ops"]))}
         for number, op in enumerate(line["ops"]):
             own = heads.setdefault(op["annotation"], {})
             own.pop(op["replaces"], None)
@@ -81,7 +82,9 @@ def main() -> None:
         state.saved = {
             "commit": commit["commit"],
             "seq": commit["seq"],
-            "entries": [] if problem else [entry(commit["commit"], n) for n in range(len(commit["ops"]))],
+            "entries": []
+            if problem
+            else [entry(commit["commit"], n) for n in range(len(commit["ops"]) + ("status" in commit))],
             "at": "" if problem else f"{datetime.now(UTC):%H:%M:%S}",
             "by": commit["who"],
             "problem": problem,
@@ -111,7 +114,7 @@ def main() -> None:
         around = [setup["samples"][(state.at + n) % len(setup["samples"])] for n in (1, 2)]
         annotator(
             {
-                "rev": state.rev, "store": f"test|{setup.get('mode', 'shapes')}", "sample": sample["id"], "image": sample["image"],
+                "rev": state.rev, "store": f"test|{setup.get('mode', 'shapes')}", "sample": sample["id"], "layer": "main", "image": sample["image"],
                 "shapes": shapes, "suggestions": [*sample.get("suggestions", []), *(state.offers or [])],
                 "classes": setup["classes"], **status, "mode": setup.get("mode", "shapes"), "scores": [1 + n / 2 for n in range(19)],
                 "tags": setup.get("tags", []), "rubric": setup.get("rubric", ""), "readonly": setup.get("readonly", ""), "saved": state.saved,

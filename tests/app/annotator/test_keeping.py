@@ -3,6 +3,7 @@ of suggestions and of the sample as a whole."""
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,6 +245,7 @@ def test_a_click_asks_for_a_segment_and_gets_a_suggestion(lab: Lab, browser: Any
         hand.tool("w")
         hand.click(100, 100)
         hand.until("app.doc.suggestions.size === 1")
+        assert hand.ask("[app.doc.suggestions.size, app.doc.shapes.size]") == [1, 0]
 
 
 def test_what_is_said_of_the_sample(lab: Lab, hand: Hand) -> None:
@@ -265,6 +267,36 @@ def test_what_is_said_of_the_sample(lab: Lab, hand: Hand) -> None:
     hand.keys("0")
     assert "shape is drawn here" in hand.page.locator(".says").inner_text()
     assert len(lab.log()) == 4
+
+
+def test_a_status_kept_over_a_reload_replaces_what_its_author_saw_not_what_holds_then(lab: Lab, hand: Hand) -> None:
+    hand.move(300, 400)
+    hand.keys("y")
+    (unsure,) = lab.wait(1)
+    hand.saved()
+    (lab.folder / "problem.txt").write_text("not yet")
+    hand.keys("t")
+    hand.until("app.queue.problem")
+    other = {**unsure, "commit": "jo", "who": "jo", "status": {"status": "skipped", "comment": ""}}
+    with (lab.folder / "log.jsonl").open("a") as f:
+        f.write(json.dumps(other) + "\n")
+    (lab.folder / "problem.txt").unlink()
+    hand.page.reload()
+    rescan = lab.wait(3)[2]
+    assert unsure["status_replaces"] is None and unsure["layer"] == rescan["layer"] == "main"
+    assert (rescan["status"]["status"], rescan["status_replaces"]) == ("rescan", f"{unsure['commit']}.0")
+
+
+def test_who_writes_a_comment_while_another_does_overwrites_nothing(lab: Lab, hand: Hand) -> None:
+    hand.move(300, 400)
+    hand.keys("/")
+    hand.page.keyboard.type("worn")
+    hand.ask("app.told({ ...app.data, rev: 'other', status: 'rescan', comment: 'glare', status_entry: 'e-jo' })")
+    hand.keys("Enter")
+    (said,) = lab.wait(1)
+    assert (said["status"]["comment"], said["status_replaces"]) == ("worn", None)
+    hand.keys("y")
+    assert lab.wait(2)[1]["status_replaces"] == f"{said['commit']}.0"
 
 
 def test_scores_go_in_half_steps_by_keyboard(lab: Lab, browser: Any) -> None:
