@@ -27,13 +27,6 @@ export default function ({ data }) {
 }
 """
 STRIP = 9
-MARKS = {
-    "done": "check_circle",
-    "unlabelled": "radio_button_unchecked",
-    "skipped": "skip_next",
-    "rescan": "restart_alt",
-    "unsure": "help",
-}
 
 
 # --- who --------------------------------------------------------------------------------------------------------
@@ -214,7 +207,7 @@ def filmstrip(
             continue
         others = f" · open: {', '.join(taken[id])}" if id in taken else ""
         picture = f'<img src="/lab/thumb/{row.sha256}" loading="lazy" alt="{escape(row.name)}">'
-        marks = look.mark(MARKS[row.status], row.status) + (look.mark("person", others) if others else "")
+        marks = look.mark(look.MARKS[row.status], row.status) + (look.mark("person", others) if others else "")
         caption = f"<span>{marks}</span>"
         here = " tg-here" if id == current else ""
         tiles.append(look.link("annotate", picture + caption, css=f"tg-frame{here}", title=row.name + others,

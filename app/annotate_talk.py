@@ -12,7 +12,7 @@ from app import annotate_panels as panels
 from app import overlay, state
 from app.annotator import annotator
 from trugrade_core.annotate import queue
-from trugrade_core.annotate.indexes import samples_of
+from trugrade_core.annotate.indexes import Listed, samples_of
 from trugrade_core.annotate.saving import SEVERITIES, SampleState
 from trugrade_core.annotate.suggestions import Suggestion
 from trugrade_core.data.large import LARGE_PIXELS
@@ -57,8 +57,10 @@ class Talk:
         sample, ids, rows = held.sample, self.ids, samples_of(self.ds).rows
         names = [c.name for c in self.how["classes"]]
         image = sample.main
-        large = image.width * image.height > LARGE_PIXELS
-        at = ids.index(sample.id) if sample.id in ids else len(ids)
+        half = _half(image.sha256, image.width * image.height)
+        before, *after = (
+            _shown(row) if (row := rows.get(queue.step(ids, sample.id, by) or "")) else "" for by in (-1, 1, 2)
+        )
         nobody = "" if panels.who() else "say who you are first, at the top right"
         return {
             "store": f"{self.ws.root}|{self.ds.name}",
@@ -69,8 +71,8 @@ class Talk:
                 "width": image.width,
                 "height": image.height,
                 "mm_per_px": sample.mm_per_px,
-                "half_url": f"/lab/half/{image.sha256}" if large else None,
-                "tile_url": f"/lab/crop/{image.sha256}" if large else None,
+                "half_url": half,
+                "tile_url": f"/lab/crop/{image.sha256}" if half else None,
             },
             "shapes": panels.shape_rows(held),
             "classes": [
@@ -91,7 +93,8 @@ class Talk:
             "rubric": self.how["rubric"],
             "readonly": annotating.read_only(self.ws, self.ds.name, sample.id) or nobody,
             "saved": st.session_state.get("annotate-saved", NOTHING_SAVED),
-            "next": [f"/lab/image/{rows[i].sha256}" for i in ids[at + 1 : at + 3] if i in rows],
+            "next": [url for url in after if url],
+            "previous": before,
             "who": panels.who(),
             "quad_snap": True,
             "severities": list(SEVERITIES),
@@ -124,8 +127,7 @@ class Talk:
         st.session_state["annotate-saved"] = answer
 
     def navigate(self, told: Mapping[str, Any]) -> None:
-        step = {"next": 1, "previous": -1}.get(told["to"])
-        target = told["to"] if step is None else queue.step(self.ids, told["sample"], step)
+        target = queue.step(self.ids, told["sample"], {"next": 1, "previous": -1}[told["to"]])
         if target:
             state.keep(dataset=self.ds.name, sample=target)
 
@@ -174,6 +176,15 @@ class Talk:
         if status.live:
             return f"{self.source} is still looking"
         return f"{self.source} gave no answer here: {status.reason or 'see the job ' + job}"
+
+
+def _half(sha256: str, pixels: int) -> str | None:
+    """Where the smaller whole of a picture is that is too large for a browser."""
+    return f"/lab/half/{sha256}" if pixels > LARGE_PIXELS else None
+
+
+def _shown(row: Listed) -> str:
+    return _half(row.sha256, row.pixels) or f"/lab/image/{row.sha256}"
 
 
 def _offer(one: Suggestion) -> dict[str, Any]:

@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from trugrade_core.data.explore import Explorer, Found
 
 PAGE = 60
-MARKS = {
-    "done": "check_circle",
-    "unlabelled": "radio_button_unchecked",
-    "skipped": "skip_next",
-    "rescan": "restart_alt",
-    "unsure": "help",
-}
 _HERE = Path(__file__).parent
 
 
@@ -158,7 +151,7 @@ def _tile(name: str, row: Found, classes: Sequence[str], address: dict[str, str]
     sample = row.sample
     picture = overlay.thumb(sample, overlay.annotation_shapes(row.annotations, classes) if drawn else [])
     file = overlay.name_of(sample)
-    mark = look.mark(MARKS[sample.status], sample.status)
+    mark = look.mark(look.MARKS[sample.status], sample.status)
     made = look.mark("auto_awesome", "synthetic") if sample.origin == "synthetic" else ""
     caption = (
         f'<div class="cap"><span title="{escape(file)}">{escape(file)}</span>'
@@ -279,7 +272,7 @@ def _facts(row: Found) -> list[tuple[str, str]]:
     if mm:
         size += f" · {look.extent(image.width, image.height, mm)}"
     dpi = sample.dpi or image.dpi
-    status = look.icon(MARKS[sample.status], sample.status)
+    status = look.icon(look.MARKS[sample.status], sample.status)
     if row.conflicts:
         status += f' <span class="tg-state failed">{look.icon("call_split", "people say different things")}</span>'
     rows = [

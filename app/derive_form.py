@@ -8,10 +8,11 @@ from typing import Any
 import streamlit as st
 
 from app import jobcard, look, overlay, state
-from trugrade_core.card.plane import FORMATS
+from trugrade_core.data.card_facts import FORMATS
 from trugrade_core.data.store import Dataset
-from trugrade_core.tasks import TASKS, Task
+from trugrade_core.tasks import Task
 from trugrade_core.workflows import deriving
+from trugrade_core.workflows.creating import task_of
 from trugrade_core.workflows.deriving import DeriveOptions
 from trugrade_core.workspace import Workspace
 
@@ -23,7 +24,7 @@ SHOWN = 200
 def show(ws: Workspace, dataset: str) -> None:
     """The form, and below it what became of the last cutting. `dataset` is where crops go when its task looks at
     regions, else the scans that are cut."""
-    task = _task(ws, dataset)
+    task = task_of(Dataset.open(ws, dataset))
     is_target = _is_of_crops(ws, dataset)
     sources = [name for name in state.dataset_names(ws) if not _is_of_crops(ws, name)] if is_target else [dataset]
     if not sources:
@@ -43,12 +44,8 @@ def show(ws: Workspace, dataset: str) -> None:
         jobcard.show(job_id, done=report)
 
 
-def _task(ws: Workspace, dataset: str) -> Task | None:
-    return TASKS.get(Dataset.open(ws, dataset).facts().get("task") or "")
-
-
 def _is_of_crops(ws: Workspace, dataset: str) -> bool:
-    task = _task(ws, dataset)
+    task = task_of(Dataset.open(ws, dataset))
     return task is not None and task.region is not None
 
 

@@ -37,6 +37,14 @@ STATES = {
 TRAIN = ("Train a model", "tune", "train")
 IMPORT = ("Import images", "upload", "datasets")
 """Actions of empty states."""
+MARKS = {
+    "done": "check_circle",
+    "unlabelled": "radio_button_unchecked",
+    "skipped": "skip_next",
+    "rescan": "restart_alt",
+    "unsure": "help",
+}
+"""The icon of a sample's status."""
 _CSS = Path(__file__).with_name("look.css")
 _LINKS = Path(__file__).with_name("links.js").read_text()
 

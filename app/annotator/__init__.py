@@ -150,9 +150,9 @@ class SampleView(TypedDict):
     saved: Saved
     next: Sequence[str]
     """Image URLs to load ahead: of the next two samples, each as it would be shown (`half_url` where there is one). The
-    first is shown at the key already, before Python answers."""
-    previous: NotRequired[str]
-    """As `next`, of the sample before; without it the browser remembers what it came from."""
+    first is shown at the key already, before Python answers. Empty: there is no next sample."""
+    previous: str
+    """As `next`, of the sample before; "" where there is none."""
     who: str
     quad_snap: bool
     severities: NotRequired[Sequence[str]]
@@ -201,8 +201,7 @@ class Commit(TypedDict):
 
 
 class Navigate(TypedDict):
-    to: str
-    """"next", "previous", or a sample's id."""
+    to: Literal["next", "previous"]
     sample: str
     """Where the person is: `to` counts from here. A step that got no answer is said again, so take it as what it is."""
 

@@ -281,11 +281,13 @@ function navigate(app, to) {
   if (app.draft) return say(app, 'Finish the drawing (Enter) or drop it (Escape) first.', 'warn')
   setDown(app)
   if (app.ahead) return false
+  const url = to === 'next' ? app.data.next[0] : app.data.previous
+  if (!url) return say(app, `This is the ${to === 'next' ? 'last' : 'first'} sample of the list.`)
   app.arrived = false
   app.timing = { left: performance.now(), shown: 0, workable: 0 }
   app.going = to
   app.c.setTriggerValue('navigate', { to, sample: app.data.sample })
-  showAhead(app, to === 'next' ? app.data.next[0] : to === 'previous' ? app.data.previous ?? app.cameFrom.get(app.data.sample) : null)
+  showAhead(app, url)
   return true
 }
 

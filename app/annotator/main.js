@@ -38,7 +38,7 @@ function mount(root) {
     view: { scale: 1, tx: 0, ty: 0 }, size: { w: 0, h: 0, ratio: 1, margin: 0 }, layer: { view: { scale: 1, tx: 0, ty: 0 }, heavy: false, timer: 0 },
     tool: 'select', label: null, brush: 15, snap: true, selected: new Set(), lifted: new Map(), seen: new Map(), vertex: -1, clicks: [],
     draft: null, drag: null, at: null, over: false, panning: false, space: false, touches: new Map(),
-    going: '', cameFrom: new Map(), ahead: 0, arrived: false, timing: { left: 0, shown: 0, workable: 0 }, dirty: new Set(), frame: 0, doc: null, queue: null, data: null, text: null, answers: 0, nudging: 0,
+    going: '', ahead: 0, arrived: false, timing: { left: 0, shown: 0, workable: 0 }, dirty: new Set(), frame: 0, doc: null, queue: null, data: null, text: null, answers: 0, nudging: 0,
   }
   app.font = getComputedStyle(app.stage).fontFamily || 'sans-serif'
   app.told = (data) => update(app, data, false)
@@ -157,11 +157,10 @@ function update(app, data, answered) {
   }
   makeKeys(app)
   if (fresh) {
-    if (app.going === 'next') app.cameFrom.set(data.sample, before.image.half_url || before.image.url)
     app.going = ''
     showSample(app, before)
   }
-  for (const url of data.next) loaded(url)
+  for (const url of data.next) loaded(url) // the sample before was mostly just looked at, and is still here
   const wrong = [...app.doc.shapes.values()].map((s) => wrongMask(s.value)).filter(Boolean)
   if (wrong.length) say(app, `${wrong.length > 1 ? `${wrong.length} masks are` : 'A mask is'} not drawn: ${wrong[0]}.`, 'warn')
   if (data.notice) say(app, data.notice, 'warn')
@@ -205,11 +204,11 @@ function showPicture(app, image, keepView) {
   shown(app)
 }
 
-/** Show the next sample's picture at once where it was loaded ahead; it can be worked on when its shapes have come. */
+/** Show the sample's picture at once where it was loaded ahead; it can be worked on when its shapes have come. */
 function showAhead(app, url) {
-  const found = url && images.get(url)
-  if (!found?.levels) return
   awaitSample(app, 0)
+  const found = images.get(url)
+  if (!found?.levels) return
   app.doc = newDocument('', '')
   showPicture(app, { url, width: found.width, height: found.height, mm_per_px: app.data.image.mm_per_px }, false)
   refresh(app)

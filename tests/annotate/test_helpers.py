@@ -60,12 +60,6 @@ def test_a_cards_outline_is_found_to_a_fraction_of_a_pixel(degrees: float) -> No
     assert min(found.support) > 0.9
 
 
-def test_a_quad_drawn_near_an_edge_is_moved_onto_it(degrees: float = 0.8) -> None:
-    truth = tilted(degrees)
-    drawn = truth + np.array([[3, -4], [2, 3], [-4, 2], [1, 5]])
-    assert np.abs(edges.snap(scan(truth), drawn, reach_px=12).points - truth).max() < 0.5
-
-
 @pytest.mark.parametrize(
     "image", [np.full((300, 200, 3), 90, np.uint8), np.random.default_rng(0).integers(0, 255, (300, 200, 3), np.uint8)]
 )

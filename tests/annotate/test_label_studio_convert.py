@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trugrade_core.annotate.label_studio.config import Config, parse, template
-from trugrade_core.annotate.label_studio.convert import META, Came, from_annotation, from_results, to_results
+from trugrade_core.annotate.label_studio.convert import Came, from_annotation, from_results, to_results
 from trugrade_core.annotate.label_studio.results import validate_results
 from trugrade_core.data import label_studio as ls
 from trugrade_core.data import rle
+from trugrade_core.data.label_studio import META
 from trugrade_core.data.store import status_id
 from trugrade_core.schema import Annotation, Box, Polygon, Score, Status, Tags, Value
 

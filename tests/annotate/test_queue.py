@@ -50,7 +50,8 @@ def test_a_person_goes_on_where_they_left_off(ds: Dataset, ids: list[str], do: S
     do(box(1, 1, 20, 20), sample=ids[2], who="ben")
     do(box(1, 1, 20, 20), sample=ids[0], who="ana", tool="import")  # no work by hand
     assert queue.left_off(ds, "ana") == ids[1] and queue.left_off(ds, " ben ") == ids[2]
-    assert queue.left_off(ds, "ana", layer="ana") is None
+    do(box(1, 1, 20, 20), sample=ids[0], who="ana", layer="ana")
+    assert queue.left_off(ds, "ana") == ids[0]  # a blind voter too
 
 
 def test_a_blind_voter_is_led_through_their_own_votes_and_stands_in_nobodys_way(

@@ -73,6 +73,7 @@ def test_the_sample_of_the_address_is_shown_with_its_shapes_classes_and_progress
         given["image"]["url"].startswith("/lab/image/")
         and given["image"]["half_url"] is None
         and len(given["next"]) == 2
+        and given["previous"] == ""
     )
     assert "6 of 8 done" in said(at) and "1 of 8" in said(at)
 

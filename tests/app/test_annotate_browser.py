@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,8 @@ import psutil
 import pytest
 
 from tests.app.conftest import HOME, add_sample, fill
-from tests.app.test_browser import CHROMIUM, _wait, chromium
+from tests.app.serving import CHROMIUM, served
+from tests.app.test_browser import chromium
 from trugrade_core.annotate.saving import Op, save, state_of
 from trugrade_core.data import rle
 from trugrade_core.data.importing import ImportOptions, import_dataset
@@ -119,29 +119,16 @@ def by_hand(ds: Dataset) -> list[LogEntry]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Workspace]]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Workspace]]:
     ws = Workspace.open(tmp_path_factory.mktemp("annotate") / "workspace")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    log = tmp_path_factory.mktemp("log") / "app.txt"
-    with log.open("wb") as out:
-        app = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", str(HOME), "--server.port", str(port)],
-            cwd=log.parent, env={**os.environ, "TRUGRADE_WORKSPACE": str(ws.root)}, stdout=out, stderr=out,
-        )  # fmt: skip
-    try:
-        _wait(f"http://127.0.0.1:{port}/_stcore/health", app, log)
-        yield f"http://127.0.0.1:{port}/annotate", ws
-    finally:
-        app.terminate()
-        app.wait(20)
+    with served(HOME, tmp_path_factory.mktemp("log"), TRUGRADE_WORKSPACE=str(ws.root)) as url:
+        yield f"{url}/annotate", ws
 
 
 @pytest.fixture
-def cards(served: tuple[str, Workspace], request: pytest.FixtureRequest) -> tuple[str, Dataset]:
+def cards(lab: tuple[str, Workspace], request: pytest.FixtureRequest) -> tuple[str, Dataset]:
     """(address, dataset) of a dataset of this test's own: four cards of 70 x 98 px, the last unlabelled."""
-    url, ws = served
+    url, ws = lab
     name = request.node.name[5:60].partition("[")[0]
     return f"{url}?dataset={name}", fill(ws, name, 4)
 
@@ -196,9 +183,10 @@ def test_next_and_previous_by_key_stay_in_the_filter_and_in_the_address(cards: t
     ids = list(ds.samples())
     hand = tab(f"{url}&status=done")
     hand.page.get_by_text("1 of 3").wait_for()
-    for step, at in (("n", 1), ("n", 2), ("n", 2), ("p", 1)):
+    for step, at, said in (("n", 1, ""), ("n", 2, ""), ("n", 2, "This is the last sample of the list."), ("p", 1, "")):
         hand.key(step)
-        hand.page.wait_for_function(f"() => {ANNOTATOR}.data.sample === '{ids[at]}'")
+        hand.page.wait_for_function(f"() => {ANNOTATOR}.data.sample === '{ids[at]}' && !{ANNOTATOR}.ahead")
+        assert hand.look("says.textContent") == said
     hand.page.wait_for_function(f"() => location.search.includes('sample={ids[1]}')")
     assert "status=done" in hand.page.url
 
@@ -339,9 +327,9 @@ def test_a_click_segments_what_lies_under_it(cards: tuple[str, Dataset], tab: Ta
      ("surface_analysis.damage_classification", ["1", "4"], {"type": "tags", "tags": ["scratch", "wear"]})],
 )  # fmt: skip
 def test_scores_and_tags_are_given_by_key(
-    served: tuple[str, Workspace], tab: Tab, task: str, keys: list[str], expected: dict[str, Any]
+    lab: tuple[str, Workspace], tab: Tab, task: str, keys: list[str], expected: dict[str, Any]
 ) -> None:
-    url, ws = served
+    url, ws = lab
     name = task.replace(".", " ")
     creating.create_dataset(ws, name, task)
     ds = Dataset(ws, name)
@@ -357,8 +345,8 @@ def test_scores_and_tags_are_given_by_key(
     assert len(state_of(ds, id).shown) == 1
 
 
-def test_a_brushed_mask_is_saved_pixel_for_pixel_and_survives_a_reload(served: tuple[str, Workspace], tab: Tab) -> None:
-    url, ws = served
+def test_a_brushed_mask_is_saved_pixel_for_pixel_and_survives_a_reload(lab: tuple[str, Workspace], tab: Tab) -> None:
+    url, ws = lab
     creating.create_dataset(ws, "masks", "corner_analysis.damage_detection")
     ds = Dataset(ws, "masks")
     ds.put_samples([add_sample(ws, 60)[0].model_copy(update={"status": "unlabelled"})])
@@ -482,9 +470,9 @@ def side_errors(points: Any, facts: dict[str, Any]) -> list[float]:
 
 @pytest.mark.parametrize("scan", ["Test001.jpg", "Test053.jpg"])
 def test_the_outline_of_a_real_scan_is_redrawn_as_four_corners(
-    served: tuple[str, Workspace], tab: Tab, shared: Path, tmp_path: Path, scan: str
+    lab: tuple[str, Workspace], tab: Tab, shared: Path, tmp_path: Path, scan: str
 ) -> None:
-    url, ws = served
+    url, ws = lab
     folder = shared / "border_scans_600dpi"
     facts = read_json(folder / "gauge_truth.json")["images"][scan]
     name = f"real {scan[:7]}"

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.app.conftest import HOME, fill
+from tests.app.serving import CHROMIUM, served
 from trugrade_core.data.editing import history
 from trugrade_core.data.store import Dataset
 from trugrade_core.workspace import Workspace
 
 pytestmark = pytest.mark.browser
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +23,8 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory, cards: Dataset) -> Iterator[str]:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    log = tmp_path_factory.mktemp("log") / "app.txt"
-    with log.open("wb") as out:
-        app = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", str(HOME), "--server.port", str(port)],
-            cwd=log.parent, env={**os.environ, "TRUGRADE_WORKSPACE": str(cards.ws.root)}, stdout=out, stderr=out,
-        )  # fmt: skip
-    try:
-        for _ in range(900):
-            assert app.poll() is None, log.read_text()
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/_stcore/health").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/datasets?dataset=cards"
-    finally:
-        app.terminate()
-        app.wait(20)
+    with served(HOME, tmp_path_factory.mktemp("log"), TRUGRADE_WORKSPACE=str(cards.ws.root)) as url:
+        yield f"{url}/datasets?dataset=cards"
 
 
 @pytest.fixture

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
-import httpx
 import psutil
 import pytest
 
 from app.Home import SECTIONS
 from tests.app.conftest import HOME, add_run, card, fill
+from tests.app.serving import CHROMIUM, served
 from trugrade_core.data.versions import split
 from trugrade_core.workspace import Workspace, locked
 
 pytestmark = pytest.mark.browser
 PAGES = [name for rows in SECTIONS.values() for name, _, _ in rows]
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-START_S = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -42,36 +32,8 @@ def url(tmp_path_factory: pytest.TempPathFactory, ws_served: Workspace) -> Itera
     split(fill(ws, "cards", 70), (0.6, 0.2, 0.2), 0)
     add_run(ws, "cards@v1")
     add_run(ws, "cards@v1", state="failed", reason="the loss became non-finite at step 9")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    log = tmp_path_factory.mktemp("log") / "app.txt"
-    with log.open("wb") as out:
-        app = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", str(HOME), "--server.port", str(port)],
-            cwd=log.parent,
-            env={**os.environ, "TRUGRADE_WORKSPACE": str(ws.root)},
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        _wait(f"http://127.0.0.1:{port}/_stcore/health", app, log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        app.terminate()
-        app.wait(20)
-
-
-def _wait(health: str, app: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end:
-        assert app.poll() is None, log.read_text()
-        try:
-            if httpx.get(health).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    raise AssertionError(f"the app did not answer: {log.read_text()}")
+    with served(HOME, tmp_path_factory.mktemp("log"), TRUGRADE_WORKSPACE=str(ws.root)) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.card.samples import card, sample
 from trugrade_core.card.geometry import apply, inverse
-from trugrade_core.card.plane import FORMATS, nearest_format, photo_plane, plane_of, scan_plane
+from trugrade_core.card.plane import nearest_format, photo_plane, plane_of, scan_plane
+from trugrade_core.data.card_facts import FORMATS
 from trugrade_core.errors import DatasetError
 
 

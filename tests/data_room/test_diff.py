@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trugrade_core.data.diff import diff, displacement, now_side, side, words
+from trugrade_core.data import diff as data_diff
+from trugrade_core.data.diff import diff, displacement, distances, now_side, side, words
 from trugrade_core.data.importing import ImportReport
 from trugrade_core.data.rle import encode
 from trugrade_core.data.store import Dataset, put_entry
@@ -138,6 +139,14 @@ def test_displacement_is_seen_from_both_sides() -> None:
     assert displacement(square, np.roll(square, 1, axis=0)[::-1]) == pytest.approx(0), "where it starts says nothing"
     spike = np.array([(0, 0), (10, 0), (10, 10), (5, 30), (0, 10)], float)
     assert displacement(square, spike) == displacement(spike, square) == pytest.approx(20)
+
+
+def test_distances_are_the_same_however_few_are_measured_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    points, outlines = rng.normal(size=(50, 2)), [rng.normal(size=(7, 2)), rng.normal(size=(4, 2))]
+    whole = distances(points, outlines)
+    monkeypatch.setattr(data_diff, "AT_ONCE", 30)
+    assert whole.shape == (50,) and np.array_equal(whole, distances(points, outlines))
 
 
 def test_what_is_not_there_or_not_what_it_was(ws: Workspace, ds: Dataset) -> None:

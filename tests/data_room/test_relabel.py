@@ -122,6 +122,20 @@ def test_a_conflict_stays_one_under_the_new_name(ds: Dataset) -> None:
     assert [e.label for e in ds.conflicts()[0].heads] == ["outer", "outer"]
 
 
+def test_heads_that_say_the_same_after_a_merge_are_one_and_undo_brings_both_back(ds: Dataset) -> None:
+    head = next(e for e in ds.log() if e.label == "outer")
+    about = Annotation(id=head.annotation, sample=head.sample, label="outer", value=Box(xyxy=(0, 0, 5, 5)))
+    for label in ("outer", "inner"):
+        said = about.model_copy(update={"label": label})
+        ds.append([put_entry(said, who=label, tool="canvas", replaces=head.entry)])
+    assert [c.annotation for c in ds.conflicts()] == [head.annotation]
+    do(ds, Merge(names=("inner",), into="outer"))
+    assert ds.conflicts() == [] and len(ds.heads_by_annotation(None)[head.annotation]) == 1
+    undo(ds)
+    (conflict,) = ds.conflicts()
+    assert {e.label for e in conflict.heads} == {"outer", "inner"} and len(conflict.heads) == 2
+
+
 @pytest.mark.parametrize(
     ("edit", "says"),
     [

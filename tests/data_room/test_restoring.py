@@ -155,7 +155,7 @@ def test_a_conflict_settled_has_one_head_which_one_word_replaces_and_undo_brings
     before = {c.annotation: [(e.label, e.value) for e in c.heads] for c in ds.conflicts()}
     assert set(before) == {one.annotation, "late", about.id}
     restoring.restore(ds, Version.open(ws, "d"), who="ann", tool="cli")
-    assert {id: len(ds._heads("main")[id]) for id in before} == dict.fromkeys(before, 1)
+    assert {id: len(ds.heads_by_annotation("main")[id]) for id in before} == dict.fromkeys(before, 1)
 
     steps.undo(ds, restoring.KIND, who="ann", tool="cli")
     assert {c.annotation: [(e.label, e.value) for e in c.heads] for c in ds.conflicts()} == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -59,6 +60,23 @@ def test_earlier_guidelines_are_kept(ws) -> None:
     ]
     with pytest.raises(UsageError, match="100,001 characters"):
         creating.set_guidelines(ws, "cards", "x" * 100_001)
+
+
+def test_a_torn_line_of_the_guidelines_is_left_alone_and_a_damaged_one_named(ws) -> None:
+    creating.create_dataset(ws, "cards", "edge_analysis.wear_detection", guidelines="first", who="ada")
+    path = ws.datasets / "cards" / "guidelines.jsonl"
+    with path.open("a") as f:
+        f.write('{"text": "cut o')
+    creating.set_guidelines(ws, "cards", "second", who="ben")
+    with path.open("a") as f:
+        f.write('{"text": "cut off at the en')
+    found = creating.guideline_history(ws, "cards")
+    assert [(h["text"], h["who"]) for h in found] == [("first", "ada"), ("second", "ben")]
+    assert all(datetime.fromisoformat(h["when"]).tzinfo for h in found)
+    with path.open("a") as f:
+        f.write('\n{"text": "by hand"}\n')
+    with pytest.raises(DatasetError, match="line 5 was damaged or changed by hand"):
+        creating.guideline_history(ws, "cards")
 
 
 def test_an_example_picture_lies_in_the_store(ws) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trugrade_core.annotate.alike import Matched, match
-from trugrade_core.data.store import Dataset
+from trugrade_core.annotate.saving import heads_of
+from trugrade_core.data.store import Dataset, annotation_in
 from trugrade_core.schema import Annotation, Box, LogEntry, Mask, Polygon, Sample, Score, Status, Tags
 
 Array = NDArray[np.float64]
@@ -56,30 +57,19 @@ def read_votes(ds: Dataset) -> dict[str, Votes]:
     """{sample: its votes} of every sample in which anybody voted, from the layers beside main. A vote is what was drawn or
     given, or 'done' where nothing is; who skipped the sample, or asks for a new scan, has not voted. Raises DatasetError for
     a damaged log."""
-    heads: dict[tuple[str, str, str], dict[str, LogEntry]] = defaultdict(dict)
-    replaced: set[str] = set()
+    said: dict[tuple[str, str], list[LogEntry]] = defaultdict(list)
     for entry in ds.log():
-        if entry.layer == "main":
-            continue
-        own = heads[entry.sample, entry.layer, entry.annotation]
-        if entry.replaces:
-            own.pop(entry.replaces, None)
-            replaced.add(entry.replaces)
-        if entry.entry not in replaced:
-            own[entry.entry] = entry
+        if entry.layer != "main":
+            said[entry.sample, entry.layer].append(entry)
     given: dict[tuple[str, str], list[Annotation]] = defaultdict(list)
     statuses: dict[tuple[str, str], str] = {}
-    for (sample, layer, _), entries in heads.items():
-        last = next((e for e in reversed(entries.values()) if e.op == "put" and e.value is not None), None)
-        if last is None or last.value is None:
-            continue
-        if isinstance(last.value, Status):
-            statuses[sample, layer] = last.value.status
-        else:
-            given[sample, layer].append(
-                Annotation(id=last.annotation, sample=sample, layer=layer, label=last.label, value=last.value,
-                           attributes=last.attributes)
-            )  # fmt: skip
+    for vote, entries in said.items():
+        for heads in heads_of(entries).values():
+            last = next((e for e in reversed(heads) if e.op == "put" and e.value is not None), None)
+            if last is not None and isinstance(last.value, Status):
+                statuses[vote] = last.value.status
+            elif last is not None:
+                given[vote].append(annotation_in(last))
     index = ds.index()
     found: dict[str, Votes] = {}
     for sample, layer in sorted({*given, *statuses}):

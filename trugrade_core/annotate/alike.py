@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trugrade_core.data import rle
+from trugrade_core.data.diff import distances
 from trugrade_core.schema import Annotation
 
 Array = NDArray[np.float64]
@@ -23,7 +24,6 @@ RASTER = 256
 """Cells along the longer side of what two shapes cover together."""
 WALKED = 512
 """Points along an outline from which the distance to another is measured."""
-AT_ONCE = 200_000
 
 
 def iou(a: Outlines, b: Outlines) -> float:
@@ -55,7 +55,7 @@ def _raster(outlines: Outlines, low: Array, scale: float, width: int, height: in
 
 def boundary_distance(a: Outlines, b: Outlines) -> float:
     """Mean distance in px from points along the one to the nearest place on the other, both ways."""
-    return float((_distances(_walked(a), b).mean() + _distances(_walked(b), a).mean()) / 2)
+    return float((distances(_walked(a), b).mean() + distances(_walked(b), a).mean()) / 2)
 
 
 def _walked(outlines: Outlines) -> Array:
@@ -69,20 +69,6 @@ def _walked(outlines: Outlines) -> Array:
         closed = np.vstack([points, points[:1]])
         places = (np.arange(max(1, round(along[-1] / step))) + 0.5) * along[-1] / max(1, round(along[-1] / step))
         found.append(np.stack([np.interp(places, along, closed[:, axis]) for axis in (0, 1)], axis=1))
-    return np.concatenate(found)
-
-
-def _distances(points: Array, outlines: Outlines) -> Array:
-    """(N,) from each point to the nearest segment."""
-    starts = np.concatenate(outlines)
-    sides = np.concatenate([np.roll(own, -1, axis=0) for own in outlines]) - starts
-    squares = np.maximum((sides**2).sum(axis=1), 1e-18)
-    rows = max(1, AT_ONCE // len(starts))
-    found = []
-    for at in range(0, len(points), rows):
-        away = points[at : at + rows, None] - starts
-        share = np.clip((away * sides).sum(axis=2) / squares, 0, 1)
-        found.append(np.sqrt((((away - share[..., None] * sides) ** 2).sum(axis=2)).min(axis=1)))
     return np.concatenate(found)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from trugrade_core.annotate.saving import person
-from trugrade_core.data.journal import append_to, complete_lines, is_torn, parsed
+from trugrade_core.data.journal import append_to, records
 from trugrade_core.data.store import Dataset
-from trugrade_core.errors import UsageError
+from trugrade_core.errors import UsageError, nearest
 from trugrade_core.schema import Record
 from trugrade_core.workspace import now
 
@@ -55,7 +55,8 @@ def assign(ds: Dataset, samples: Sequence[str], people: Sequence[str], *, each: 
         index = ds.index()
         unknown = [id for id in samples if id not in index.offsets]
         if unknown:
-            raise UsageError(f"no sample '{unknown[0]}' in '{ds.name}'", code="assign.sample")
+            raise UsageError(f"no sample '{unknown[0]}' in '{ds.name}'", code="assign.sample",
+                             what_to_do=nearest(unknown[0], list(index.offsets)[:1000]))  # fmt: skip
         have = {who: dict(given.samples) for who, given in assignments(ds).items()}
         load = {who: len(have.get(who, {})) for who in names}
         new: dict[str, list[str]] = {who: [] for who in names}
@@ -92,10 +93,7 @@ def withdraw(ds: Dataset, samples: Sequence[str], who: str, *, by: str) -> int:
 def assignments(ds: Dataset) -> dict[str, Given]:
     """By person. Raises DatasetError for a damaged line."""
     found: dict[str, dict[str, str]] = {}
-    for _, line in complete_lines(_path(ds), 0):
-        if is_torn(line):
-            continue
-        one = parsed(Assignment, _path(ds), line)
+    for one in records(Assignment, _path(ds)):
         own = found.setdefault(one.who, {})
         for sample in one.samples:
             if one.op == "give":

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from trugrade_core.data.card_facts import FORMATS
 from trugrade_core.errors import DatasetError
 from trugrade_core.schema import Image
 
@@ -38,8 +39,6 @@ TOLERANCE_PX = 1.5
 LEAST_SUPPORT = 0.3
 BEYOND_CHANCE = 0.2
 """By how much more profiles must agree on a line than would on one through noise."""
-FORMATS_MM = ((63.5, 88.9), (63.0, 88.0), (59.0, 86.0))
-"""Width by height of the cards there are: standard, Magic and Pokemon, Yu-Gi-Oh."""
 FORMAT_SHARE = 0.005
 """By how much a real card differs from its format (scanner axes included)."""
 LARGER = 8.0
@@ -86,14 +85,6 @@ def card_outline(image: Image, mm_per_px: float | None = None) -> Outline:
     return _outline(max(itertools.product(*found), key=fit))
 
 
-def snap(image: Image, quad: Array, *, reach_px: float) -> Outline:
-    """Move each side of a quad (4, 2; clockwise from the top left) to the strongest straight edge within `reach_px`.
-
-    Raises DatasetError when a side has none.
-    """
-    return _outline([max(lines, key=lambda line: line.force * line.share) for lines in _near(image, quad, reach_px)])
-
-
 def _strength(line: Line, rivals: Sequence[Line]) -> float:
     """Of 1 for the strongest edge of its side down to 0."""
     return line.force * line.share / max(rival.force * rival.share for rival in rivals)
@@ -124,7 +115,7 @@ def _misfit(sizes: tuple[float, float], mm_per_px: float | None) -> float:
             return ((short / long) / (width_mm / height_mm) - 1) ** 2
         return ((short * mm_per_px / width_mm - 1) ** 2 + (long * mm_per_px / height_mm - 1) ** 2) / 2
 
-    return min(4.0, 0.25 * min(off(*size) for size in FORMATS_MM) / FORMAT_SHARE**2)
+    return min(4.0, 0.25 * min(off(*size) for size in FORMATS.values()) / FORMAT_SHARE**2)
 
 
 def _cross(u: Array, v: Array) -> float:

@@ -19,7 +19,7 @@ from trugrade_core.errors import DatasetError, nearest
 from trugrade_core.schema import LogEntry, Record, Sample, SampleStatus
 
 R = TypeVar("R", bound=Record)
-BY_HAND = frozenset({"annotator", "canvas"})
+DRAWING_TOOLS = frozenset({"annotator", "canvas"})
 """Tools whose entries say where a person was at work."""
 
 
@@ -84,11 +84,13 @@ class LogIndex(Lines):
     offsets: dict[str, list[int]] = field(default_factory=dict)
     sample_of: dict[str, str] = field(default_factory=dict)
     last: dict[tuple[str, str], str] = field(default_factory=dict)
+    left_off: dict[str, str] = field(default_factory=dict)
+    """The last sample that each person worked on, in whatever layer."""
     voted: dict[str, set[str]] = field(default_factory=dict)
     """Of each layer but main the samples that something was said of."""
 
     def forget(self) -> None:
-        for known in (self.offsets, self.sample_of, self.last, self.voted):
+        for known in (self.offsets, self.sample_of, self.last, self.left_off, self.voted):
             known.clear()
 
     def take(self, offset: int, record: Mapping[str, Any]) -> None:
@@ -98,8 +100,8 @@ class LogIndex(Lines):
             raise TypeError("a sample, annotation, layer or person that is no text")
         self.offsets.setdefault(sample, []).append(offset)
         self.sample_of[annotation] = sample
-        if tool in BY_HAND:
-            self.last[who, layer] = sample
+        if tool in DRAWING_TOOLS:
+            self.last[who, layer] = self.left_off[who] = sample
         if layer != "main":
             self.voted.setdefault(layer, set()).add(sample)
 
@@ -117,6 +119,7 @@ class Listed(NamedTuple):
     status: SampleStatus
     name: str
     sha256: str
+    pixels: int
 
 
 @dataclass
@@ -130,8 +133,10 @@ class SampleList(Lines):
 
     def take(self, offset: int, record: Mapping[str, Any]) -> None:
         sources = record.get("sources") or [record["id"]]
+        main = record["images"]["main"]
         self.rows[record["id"]] = Listed(
-            offset, record.get("status", "unlabelled"), str(sources[0]).rpartition("/")[2], record["images"]["main"]["sha256"],
+            offset, record.get("status", "unlabelled"), str(sources[0]).rpartition("/")[2], main["sha256"],
+            main["width"] * main["height"],
         )  # fmt: skip
 
     def sample(self, ds: Dataset, sample: str) -> Sample:

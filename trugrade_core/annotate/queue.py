@@ -63,11 +63,11 @@ def next_unlabelled(
     return None
 
 
-def left_off(ds: Dataset, who: str, layer: str = "main") -> str | None:
-    """The sample on which this person drew last, by the log."""
+def left_off(ds: Dataset, who: str) -> str | None:
+    """The sample on which this person drew last, by the log; a blind voter in a layer of their own."""
     log = log_of(ds)
     log.refresh()
-    return log.last.get((who.strip(), layer))
+    return log.left_off.get(who.strip())
 
 
 # --- who has what open --------------------------------------------------------------------------------------------

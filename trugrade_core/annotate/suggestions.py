@@ -65,11 +65,11 @@ def as_drawn(found: Instance, kind: ShapeKind) -> Box | Polygon | Mask:
     return Box(xyxy=found.box)
 
 
-def simplified(outline: np.ndarray, finest_px: float = FINEST_PX) -> Polygon:
-    """A closed outline (N, 2) with fewer points, none further than `finest_px` from it."""
+def simplified(outline: np.ndarray) -> Polygon:
+    """A closed outline (N, 2) with fewer points, none further than FINEST_PX from it."""
     import cv2
 
-    kept = cv2.approxPolyDP(outline.astype(np.float32).reshape(-1, 1, 2), finest_px, True).reshape(-1, 2)
+    kept = cv2.approxPolyDP(outline.astype(np.float32).reshape(-1, 1, 2), FINEST_PX, True).reshape(-1, 2)
     points = kept if len(kept) >= 3 else outline
     return Polygon(points=tuple((float(x), float(y)) for x, y in points))
 

@@ -45,7 +45,7 @@ def carry(annotation: Annotation, cuts: Sequence[Cut]) -> dict[str, tuple[Shape,
 def _carry_polygon(value: Box | Polygon, cut: Cut) -> tuple[Shape, bool] | None:
     w, h = cut.size_wh
     around = -0.5, -0.5, w - 0.5, h - 0.5
-    mapped = apply(inverse(cut.matrix), _points(value))
+    mapped = apply(inverse(cut.matrix), *rle.outlines(value))
     outside = bool((mapped < around[:2]).any() or (mapped > around[2:]).any())
     if outside and not _one_part(mapped, around):
         mask = rle.fill(mapped, w, h)
@@ -57,13 +57,6 @@ def _carry_polygon(value: Box | Polygon, cut: Cut) -> tuple[Shape, bool] | None:
     if isinstance(value, Box) and is_straight(cut.matrix):
         return Box(xyxy=(*inside.min(axis=0), *inside.max(axis=0))), outside
     return Polygon(points=tuple(map(tuple, inside.tolist()))), outside
-
-
-def _points(value: Box | Polygon) -> Array:
-    if isinstance(value, Polygon):
-        return np.array(value.points, np.float64)
-    x0, y0, x1, y1 = value.xyxy
-    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64)
 
 
 def _one_part(points: Array, xyxy: tuple[float, float, float, float]) -> bool:
@@ -145,7 +138,7 @@ def to_parent(sample: Sample, value: Value, parent: Sample) -> Value:
         return _mask_back(rle.decode(value), matrix, parent.main)
     if not isinstance(value, Box | Polygon):
         return value
-    points = apply(matrix, _points(value))
+    points = apply(matrix, *rle.outlines(value))
     if isinstance(value, Box) and is_straight(matrix):
         return Box(xyxy=(*points.min(axis=0), *points.max(axis=0)))
     return Polygon(points=tuple(map(tuple, points.tolist())))

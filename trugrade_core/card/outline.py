@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from trugrade_core.card.geometry import Line, area, meet, signed_area
 from trugrade_core.data import rle
+from trugrade_core.data.card_facts import OUTLINE_CLASSES
 from trugrade_core.errors import DatasetError, UsageError, nearest
 from trugrade_core.schema import Annotation, Box, Instance, Mask, Polygon, Value
 
 Array = NDArray[np.float64]
 Found = Literal["quad", "fitted", "box", "refined_box"]
 
-CARD_CLASSES = ("outer_border", "border")
 CARD_ASPECT = (0.6, 0.82)
 """Short side by long side of what may be a card: 0.69 to 0.72 for known formats, and some tilt."""
 SEEN_TILT_DEG = 0.6
@@ -55,8 +55,8 @@ def find(annotations: Sequence[Annotation], classes: Sequence[str], label: str =
     if label and label not in classes:
         raise UsageError(f"there is no class '{label}'", code="card.class", what_to_do=nearest(label, list(classes)))
     shapes = [a for a in annotations if isinstance(a.value, Box | Polygon | Mask)]
-    for name in [label] if label else dict.fromkeys([*CARD_CLASSES, *classes]):
-        own = [a for a in shapes if a.label == name and (label or name in CARD_CLASSES or _like_a_card(a.value))]
+    for name in [label] if label else dict.fromkeys([*OUTLINE_CLASSES, *classes]):
+        own = [a for a in shapes if a.label == name and (label or name in OUTLINE_CLASSES or _like_a_card(a.value))]
         if own:
             return _largest(own, name)
     wanted = f"'{label}'" if label else "the card's edge (outer_border, border, or any shape of a card's proportions)"
@@ -193,9 +193,9 @@ def _line(points: Array) -> Line:
 
 
 def predicted(instances: Sequence[Instance], label: str, model: str) -> Outline:
-    """The card among what a model found in a scan: the surest of class `label`, else of CARD_CLASSES. Raises
+    """The card among what a model found in a scan: the surest of class `label`, else of OUTLINE_CLASSES. Raises
     DatasetError when there is none."""
-    wanted = [label] if label else list(CARD_CLASSES)
+    wanted = [label] if label else list(OUTLINE_CLASSES)
     own = [i for i in instances if i.label in wanted]
     if not own:
         raise DatasetError(f"has no outline, and {model} finds none of {', '.join(wanted)} in it", code="card.no_outline",

@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trugrade_core.card.geometry import area, homography, side_lengths
+from trugrade_core.data.card_facts import FORMATS
 from trugrade_core.data.importing import FILLER_DPI
 from trugrade_core.errors import DatasetError
 from trugrade_core.schema import Sample
 
 Array = NDArray[np.float64]
 
-FORMATS: dict[str, tuple[float, float]] = {"us": (63.5, 88.9), "tcg": (63.0, 88.0), "japanese": (59.0, 86.0)}
-"""Width and height in mm of an upright card."""
 FORMAT_MM = 1.5
 """A side may be off its format by this much: cards are cut to within 1 mm, and outlines drawn to some tenths."""
 CARD_MM = (40.0, 130.0)

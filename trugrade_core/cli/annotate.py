@@ -87,7 +87,8 @@ def conflicts(
     ws = workspace()
     if resolve or keep:
         if not (resolve and keep and reason.strip()):
-            raise UsageError("settling takes --resolve ANNOTATION, --keep ENTRY and --reason TEXT")
+            raise UsageError("settling takes --resolve ANNOTATION, --keep ENTRY and --reason TEXT",
+                             what_to_do=f"trugrade data conflicts {name} lists annotations and entries.")  # fmt: skip
         settled = annotating.resolve(ws, name, resolve, keep, who=who(), reason=reason, tool="cli")
         say(settled, lambda: line(f"{resolve} is settled: entry {keep} holds."))
         return

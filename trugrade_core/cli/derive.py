@@ -57,6 +57,8 @@ def derive(
     "most_padding" (share), "skipped": [{"sample", "source", "region" ('' for
     a whole scan), "reason"}], "notes"}
     """
+    from pydantic import ValidationError
+
     from trugrade_core.workflows import deriving
 
     if outline_from and Path(outline_from).exists():
@@ -66,8 +68,9 @@ def derive(
             task=task, outline=outline, outline_from=outline_from, format=format, refine=refine,
             all_classes=keep_all_classes, whole_labels=carry_scores, limit=limit, who=who(),
         )  # fmt: skip
-    except ValueError as e:
-        raise UsageError(str(e)) from e
+    except ValidationError as e:
+        problem = e.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}") from e
     report = follow_job(deriving.start_derive(workspace(), name, to, options, who=who()))
     say(report, lambda: _show(report))
 

@@ -160,10 +160,11 @@ def set_(
     if sum((score is not None, bool(status), bool(reclass))) != 1:
         raise UsageError("one of --score, --status and --class is needed", what_to_do="Give exactly one of them.")
     if comment and not status:
-        raise UsageError("--comment goes with --status")
+        raise UsageError("--comment goes with --status", what_to_do='Such as: --status unsure --comment "glare"')
     old, equals, new = reclass.partition("=")
     if reclass and not (equals and new):
-        raise UsageError(f"--class {reclass} is not OLD=NEW")
+        raise UsageError(f"--class {reclass} is not OLD=NEW",
+                         what_to_do="Such as: --class scratch=dent, or --class =dent for shapes of every class")  # fmt: skip
 
     def made() -> Edit:
         if score is not None:

@@ -175,7 +175,7 @@ def people(
     for pair in map or []:
         theirs, equals, ours = pair.partition("=")
         if not equals or not theirs or not ours:
-            raise UsageError(f"--map {pair} is not theirs=ours")
+            raise UsageError(f"--map {pair} is not theirs=ours", what_to_do="Such as: --map ana@example.com=ana")
         labelling.name_person(ws, theirs, ours)
     found = labelling.people(ws)
     say(found, lambda: table(["Label Studio", "lab"], found.items()))

@@ -10,18 +10,16 @@ whatever the task.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from pydantic import ValidationError
 from ulid import ULID
 
 from trugrade_core.data.checks.base import Finding, counted
-from trugrade_core.data.journal import append_to, complete_lines, damaged_line
+from trugrade_core.data.journal import append_to, records
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError, UsageError, nearest
 from trugrade_core.schema import Record
@@ -87,18 +85,7 @@ def _counts(acceptance: Acceptance, task: str | None) -> bool:
 
 def history(ds: Dataset) -> list[Acceptance]:
     """Every line ever written."""
-    path = ds.path / FILE
-    found = []
-    for _, line in complete_lines(path, 0):
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue  # torn
-        try:
-            found.append(Acceptance.model_validate(said))
-        except ValidationError as e:
-            raise damaged_line(path, line, e.errors()[0]["msg"]) from e
-    return found
+    return list(records(Acceptance, ds.path / FILE))
 
 
 def accept(

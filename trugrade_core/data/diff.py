@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trugrade_core.data.checks.shapes import iou
 from trugrade_core.data.rle import decode
 from trugrade_core.data.store import Dataset
 from trugrade_core.data.versions import ROWS, Version, annotation_of, annotation_row, sample_of, sample_row
@@ -24,6 +25,7 @@ Row = dict[str, Any]
 Rows = Iterator[tuple[Row, list[Row]]]
 NOW = "now"
 """NAME@now: the dataset as it is, kept as a version or not."""
+AT_ONCE = 200_000
 SAME_PLACE = 0.5
 """IoU of the bounding boxes from which a label that went and one that came count as one that was changed."""
 
@@ -213,12 +215,12 @@ def _paired(gone: list[Row], came: list[Row]) -> list[tuple[Row, Row]]:
     shapes: tuple[list[Row], list[Row]] = tuple([r for r in rows if r["type"] in _OUTLINE] for rows in (gone, came))  # type: ignore[assignment]
     boxes = [[_bounds(row) for row in rows] for rows in shapes]
     near = sorted(
-        ((_iou(p, q), i, j) for i, p in enumerate(boxes[0]) for j, q in enumerate(boxes[1])),
+        ((iou(p, q), i, j) for i, p in enumerate(boxes[0]) for j, q in enumerate(boxes[1])),
         key=lambda found: (-found[0], found[1:]),
     )
     used: tuple[set[int], set[int]] = set(), set()
-    for iou, i, j in near:
-        if iou >= SAME_PLACE and i not in used[0] and j not in used[1]:
+    for overlap, i, j in near:
+        if overlap >= SAME_PLACE and i not in used[0] and j not in used[1]:
             used[0].add(i)
             used[1].add(j)
             pairs.append((shapes[0][i], shapes[1][j]))
@@ -277,28 +279,23 @@ def _bounds(row: Row) -> tuple[float, float, float, float]:
     return x0, y0, x1, y1
 
 
-def _iou(a: Sequence[float], b: Sequence[float]) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
-
-
 def displacement(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """The largest distance in px of a corner of one closed outline from the other outline; (N, 2) points each."""
-    return max(float(_distances(a, b).max()), float(_distances(b, a).max()))
+    return max(float(distances(a, [b]).max()), float(distances(b, [a]).max()))
 
 
-def _distances(points: NDArray[np.float64], outline: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) distance of each point from the closed outline's nearest side."""
-    start, side = outline, np.roll(outline, -1, axis=0) - outline
-    length = np.maximum((side**2).sum(1), 1e-12)
-    along = np.clip(((points[:, None] - start[None]) * side[None]).sum(2) / length, 0, 1)
-    nearest = start[None] + along[..., None] * side[None]
-    found: NDArray[np.float64] = np.sqrt(((points[:, None] - nearest) ** 2).sum(2)).min(1)
-    return found
+def distances(points: NDArray[np.float64], outlines: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """(N,) in px from each of (N, 2) points to the nearest side of closed outlines, AT_ONCE pairs at a time in memory."""
+    starts = np.concatenate(outlines)
+    sides = np.concatenate([np.roll(own, -1, axis=0) for own in outlines]) - starts
+    squares = np.maximum((sides**2).sum(axis=1), 1e-18)
+    rows = max(1, AT_ONCE // len(starts))
+    found = []
+    for at in range(0, len(points), rows):
+        away = points[at : at + rows, None] - starts
+        share = np.clip((away * sides).sum(axis=2) / squares, 0, 1)
+        found.append(np.sqrt((((away - share[..., None] * sides) ** 2).sum(axis=2)).min(axis=1)))
+    return np.concatenate(found)
 
 
 # --- in words ---------------------------------------------------------------------------------------------------

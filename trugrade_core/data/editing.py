@@ -9,7 +9,7 @@ dataset's lock, so that nobody's work is overwritten unseen: what somebody chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,8 +45,10 @@ from trugrade_core.data.edits import (
 from trugrade_core.data.explore import Explorer
 from trugrade_core.data.filters import Filter
 from trugrade_core.data.journal import batched
-from trugrade_core.data.store import Dataset, put_entry, status_id
+from trugrade_core.data.steps import Held, check_who
+from trugrade_core.data.store import DELETED, Dataset, put_entry, status_id
 from trugrade_core.errors import UsageError, nearest
+from trugrade_core.runs import Progress
 from trugrade_core.schema import (
     Annotation,
     LogEntry,
@@ -59,9 +61,6 @@ from trugrade_core.schema import (
 from trugrade_core.workspace import now
 
 BATCH = 1000
-Progress = Callable[[int, int, str], None]
-Held = Callable[[Sequence[str]], Mapping[str, str]]
-"""{sample: why nothing may be said of it here}, of those asked for."""
 
 
 @dataclass
@@ -117,8 +116,7 @@ def apply(
 
 
 def _check(ds: Dataset, edit: Edit, who: str) -> None:
-    if not who.strip():
-        raise UsageError("nobody has said who is at work", code="edit.who", what_to_do="Give a name first.")
+    check_who(who)
     if isinstance(edit, Reclass):
         kinds = {c.name: c.shape for c in ds.classes}
         if kinds.get(edit.new, "tags") in ("tags", "score"):
@@ -250,8 +248,7 @@ def undo(
     """Put back what the batch changed (the last one that is not undone, by default), by new lines. A sample that
     somebody changed since in what the batch had set stays as it is. Raises UsageError: no such batch, or undone before."""
     ds = found.ds
-    if not who.strip():
-        raise UsageError("nobody has said who is at work", code="edit.who", what_to_do="Give a name first.")
+    check_who(who)
     of = asked(ds, batch)
     edit = edit_of(ds, of.id)
     changes = [change for line in lines(ds) if line.get("batch") == of.id for change in line.get("changes", [])]
@@ -331,7 +328,7 @@ def _unsaid(
         entry = now_said[0]
         changes: dict[str, Any] = {"entry": str(ULID()), "replaces": ours, "who": who, "when": now(), "tool": tool}
         if was is None or (isinstance(was, dict) and not was["said"]):
-            changes |= {"op": "delete", "label": None, "value": None, "attributes": {}}
+            changes |= DELETED
         elif isinstance(entry.value, Status):
             changes["value"] = Status(status=was["status"], comment=was["comment"])
         elif isinstance(entry.value, Score):

@@ -261,12 +261,12 @@ class Explorer(Index):
                 ))  # fmt: skip
         return found
 
-    def entries(self, ids: Sequence[str], layer: str = "main") -> Iterator[tuple[str, list[LogEntry]]]:
-        """(sample, its unreplaced log entries of the layer, oldest first) of each that has any."""
+    def entries(self, ids: Sequence[str]) -> Iterator[tuple[str, list[LogEntry]]]:
+        """(sample, its unreplaced log entries of layer main, oldest first) of each that has any."""
         with self.asking() as ask:
             rows = ask.execute(
-                "SELECT sample, starts FROM heads WHERE sample IN (SELECT unnest(?)) AND layer = ? ORDER BY sample, stood",
-                [list(ids), layer],
+                "SELECT sample, starts FROM heads WHERE sample IN (SELECT unnest(?)) AND layer = 'main' ORDER BY sample, stood",
+                [list(ids)],
             ).fetchall()
         by_sample: dict[str, list[LogEntry]] = {}
         with lines_of(self.ds.log_path) as log_line:

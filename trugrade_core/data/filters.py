@@ -134,10 +134,6 @@ class Filter(Record):
         parts = [f"{word}={value}" for word, value in self.params().items()]
         return " ".join(shlex.quote(part) for part in parts)
 
-    def but(self, **changes: Any) -> Filter:
-        """The same filter with other fields."""
-        return Filter.model_validate({**self.model_dump(), **changes})
-
     @property
     def is_empty(self) -> bool:
         return not self.params()

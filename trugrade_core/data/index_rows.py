@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from trugrade_core.data import rle
+from trugrade_core.data.card_facts import OUTLINE_CLASSES
 from trugrade_core.data.filters import PLACES
 from trugrade_core.data.journal import damaged_line, parsed
 from trugrade_core.errors import DatasetError
 from trugrade_core.schema import Box, LogEntry, Mask, Polygon, Sample, Score, Status, Tags, Value
 
-OUTLINES = ("outer_border", "border")
-"""Classes that are the card's own outline: places are relative to it, `largest_mm` is of what lies within."""
 Bounds = tuple[float, float, float, float]
 
 
 def index_row(sample: Sample, n: int, at: int, heads: list[tuple[str, str, str, int]], log: Path,
          log_line: Callable[[int], bytes]) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:  # fmt: skip
-    """The row of a sample, and those of what is drawn on it."""
+    """The row of a sample, and those of what is drawn on it. Places are relative to the card's own outline, `largest_mm`
+    is of what lies within."""
     counted: dict[str, LogEntry] = {}
     whole: dict[str, list[LogEntry]] = defaultdict(list)
     several = len({annotation for annotation, *_ in heads}) < len(heads)
@@ -41,7 +41,7 @@ def index_row(sample: Sample, n: int, at: int, heads: list[tuple[str, str, str, 
                     raise damaged_line(log, line, "a put without a value")
                 counted[annotation] = entry
     shapes, scores = _shapes(sample, [e for e in counted.values() if not isinstance(e.value, Status)])
-    sizes = [s[5] for s in shapes if s[5] is not None and s[3] not in OUTLINES]
+    sizes = [s[5] for s in shapes if s[5] is not None and s[3] not in OUTLINE_CLASSES]
     image, mm = sample.main, sample.mm_per_px
     row = (
         sample.id, n, at, "\n".join((sample.id, sample.card, *sample.sources)).lower(),
@@ -75,13 +75,13 @@ def _shapes(sample: Sample, entries: Iterable[LogEntry]) -> tuple[list[tuple[Any
             drawn += [(entry, tag, None) for tag in entry.value.tags]
         elif entry.value is not None:
             drawn.append((entry, entry.label, bounds(entry.value)))
-    frame = next((box for _, label, box in drawn if box and label in OUTLINES), None)
+    frame = next((box for _, label, box in drawn if box and label in OUTLINE_CLASSES), None)
     frame = frame or (-0.5, -0.5, sample.main.width - 0.5, sample.main.height - 0.5)
     mm = sample.mm_per_px
     rows = [
         (entry.sample, entry.annotation, entry.entry, label, entry.value.type if entry.value else None,
          round(max(box[2] - box[0], box[3] - box[1]) * mm, 6) if box and mm else None,  # 0.5 is 0.5 at any dpi
-         place_of(box, frame) if box and label not in OUTLINES else None, _text(entry.attributes.get("severity")), entry.who)
+         place_of(box, frame) if box and label not in OUTLINE_CLASSES else None, _text(entry.attributes.get("severity")), entry.who)
         for entry, label, box in drawn
     ]  # fmt: skip
     return rows, scores

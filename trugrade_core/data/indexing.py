@@ -29,6 +29,7 @@ from pydantic_core import from_json
 from trugrade_core.data.index_rows import index_row
 from trugrade_core.data.journal import batched, complete_lines, damaged_line, parsed
 from trugrade_core.data.store import Dataset
+from trugrade_core.runs import Progress
 from trugrade_core.schema import Sample
 from trugrade_core.workspace import now
 
@@ -39,7 +40,6 @@ WINDOW = 4096
 """Bytes before the place read up to that must be the same for the index to go on from there."""
 SAVE_FROM = 1 << 20
 """Bytes that a new process reads again rather than that they are saved."""
-Progress = Callable[[int, int, str], None]
 
 TEXTS = pa.list_(pa.string())
 SAMPLES = pa.schema(

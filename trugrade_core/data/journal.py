@@ -62,6 +62,13 @@ def parsed(kind: type[R], path: Path, line: bytes) -> R:
         raise damaged_line(path, line, wrong) from e
 
 
+def records(kind: type[R], path: Path) -> Iterator[R]:
+    """Every record of a journal, oldest first; torn lines are left alone. Raises DatasetError for a damaged one."""
+    for _, line in complete_lines(path, 0):
+        if not is_torn(line):
+            yield parsed(kind, path, line)
+
+
 def damaged_line(path: Path, line: bytes, wrong: object) -> DatasetError:
     """What to say of a line that is JSON and not what the lab writes: it is not left out, for nobody would know."""
     number = next((n for n, (_, found) in enumerate(complete_lines(path, 0), 1) if found == line), 0)

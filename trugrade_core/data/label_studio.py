@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trugrade_core import coordinates
 from trugrade_core.data import rle
-from trugrade_core.schema import Box, Mask, Polygon
+from trugrade_core.schema import Box, Mask, Polygon, SampleStatus
 
 Bool = NDArray[np.bool_]
 
@@ -30,6 +30,10 @@ SHAPES = {
     "vector": ("vertices",),
 }
 """Kinds of shapes, and the fields of `value` that hold them."""
+META = "trugrade"
+"""Under this key of a task's or a result's `meta` lies what the lab sent with it."""
+STATES: dict[str, SampleStatus] = {"nothing_there": "done", "unsure": "unsure", "rescan": "rescan"}
+"""Choices of the control `state`, and the sample's status that each says."""
 CLASS_COLORS = ("#19d3ff", "#ffd23f", "#ff6fb0", "#8cf26b", "#ff9a4d", "#b99bff")
 """The app's colours of the classes, in their order (app/overlay.py; a test holds them equal)."""
 ELLIPSE_SAGITTA_PX = 0.02
@@ -37,6 +41,14 @@ ELLIPSE_SAGITTA_PX = 0.02
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------
+
+
+def as_number(word: str) -> float | None:
+    """The number that a choice spells, None where it is none."""
+    try:
+        return float(word)
+    except ValueError:
+        return None
 
 
 def to_percent(xy: ArrayLike, width: int, height: int) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -16,16 +16,14 @@ from ulid import ULID
 
 from trugrade_core.data.classes import check_class_name
 from trugrade_core.data.journal import parsed
-from trugrade_core.data.steps import Step, check_who, take
-from trugrade_core.data.store import Dataset
+from trugrade_core.data.steps import Held, Step, check_who, said, take
+from trugrade_core.data.store import DELETED, Dataset
 from trugrade_core.errors import DatasetError, UsageError, nearest
 from trugrade_core.schema import ClassDef, LogEntry, Record, ShapeKind, Tags
 from trugrade_core.workspace import now
 
 KIND = "class edit"
 EXAMPLES = 12
-Held = Callable[[Sequence[str]], Mapping[str, str]]
-"""{sample: why its labels cannot be changed here}, of those asked for."""
 
 
 class Rename(Record):
@@ -141,18 +139,19 @@ def _look(ds: Dataset, edit: ClassEdit, who: str, tool: str) -> _Found:
     if not renaming:
         return found
     labels: dict[str, Counter[str]] = {}
-    for head in _puts(ds):
-        own = labels.setdefault(head.sample, Counter()) if head.layer == "main" else Counter()
-        own.update(_labels(head))
-        touched = [name for name in _labels(head) if name in renaming]
-        if not touched:
-            continue
-        found.samples[head.sample] = None
-        found.entries.append(_followed(head, renaming, edit.words(), who, tool))
-        if head.layer == "main":
-            found.shapes.update(touched)
-        else:
-            found.votes += 1
+    for heads in _heads(ds):
+        found.entries += _all_followed(heads, renaming, edit.words(), who, tool)
+        for head in heads:
+            own = labels.setdefault(head.sample, Counter()) if head.layer == "main" else Counter()
+            own.update(_labels(head))
+            touched = [name for name in _labels(head) if name in renaming]
+            if not touched:
+                continue
+            found.samples[head.sample] = None
+            if head.layer == "main":
+                found.shapes.update(touched)
+            else:
+                found.votes += 1
     for sample in found.samples:
         rest = labels.get(sample, Counter())
         if isinstance(edit, Merge) and rest[edit.into]:
@@ -162,16 +161,29 @@ def _look(ds: Dataset, edit: ClassEdit, who: str, tool: str) -> _Found:
     return found
 
 
-def _puts(ds: Dataset) -> Iterator[LogEntry]:
-    """Every unreplaced entry of any layer that says something; of a conflict all."""
-    for lines in ds._heads(None).values():
-        for line in lines:
-            if json.loads(line)["op"] == "put":
-                yield parsed(LogEntry, ds.log_path, line)
+def _heads(ds: Dataset) -> Iterator[list[LogEntry]]:
+    """The unreplaced entries of each annotation of any layer of which something is said; of a conflict all."""
+    for lines in ds.heads_by_annotation(None).values():
+        if any(json.loads(line)["op"] == "put" for line in lines):
+            yield [parsed(LogEntry, ds.log_path, line) for line in lines]
 
 
 def _labels(entry: LogEntry) -> list[str]:
     return [*([entry.label] if entry.label is not None else []), *(entry.value.tags if isinstance(entry.value, Tags) else ())]  # fmt: skip
+
+
+def _all_followed(
+    heads: Sequence[LogEntry], renaming: Mapping[str, str | None], why: str, who: str, tool: str
+) -> Iterator[LogEntry]:
+    """What must be said of one annotation. Heads that say the same afterwards become one: an entry with a line for each."""
+    alike: dict[str, list[tuple[LogEntry, LogEntry]]] = {}
+    for head in heads:
+        new = _followed(head, renaming, why, who, tool)
+        alike.setdefault(said(new), []).append((head, new))
+    for own in alike.values():
+        if any(name in renaming for head, _ in own for name in _labels(head)):
+            for _, new in own:
+                yield new.model_copy(update={"entry": own[0][1].entry})
 
 
 def _followed(head: LogEntry, renaming: Mapping[str, str | None], why: str, who: str, tool: str) -> LogEntry:
@@ -184,7 +196,7 @@ def _followed(head: LogEntry, renaming: Mapping[str, str | None], why: str, who:
         label = renaming.get(head.label, head.label)
         changes["label"] = label
         if label is None:
-            changes |= {"op": "delete", "value": None, "attributes": {}}
+            changes |= DELETED
     return head.model_copy(update=changes)
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trugrade_core.data.diff import diff, now_side, version_side
-from trugrade_core.data.relabel import Held, check_free
-from trugrade_core.data.steps import Step, check_who, take
-from trugrade_core.data.store import Dataset, put_entry, status_id
+from trugrade_core.data.relabel import check_free
+from trugrade_core.data.steps import Held, Step, check_who, take
+from trugrade_core.data.store import DELETED, Dataset, put_entry, status_id
 from trugrade_core.data.versions import Version
 from trugrade_core.errors import DatasetError
 from trugrade_core.schema import Annotation, LogEntry, Sample, Status
@@ -63,7 +63,7 @@ def restore(ds: Dataset, version: Version, *, who: str, tool: str, held: Held = 
 def _entries(ds: Dataset, version: Version, wanted: Mapping[str, Sample], who: str, tool: str) -> Iterator[LogEntry]:
     """What must be said so that the version's labels and statuses hold, and no others, on its samples."""
     reason = f"as in {version.manifest.version}"
-    heads = ds._heads("main")
+    heads = ds.heads_by_annotation("main")
 
     def say(annotation: Annotation) -> LogEntry:
         return put_entry(annotation, who=who, tool=tool).model_copy(update={"reason": reason})
@@ -79,9 +79,7 @@ def _entries(ds: Dataset, version: Version, wanted: Mapping[str, Sample], who: s
             continue
         put = next((line for line, entry in zip(lines, entries, strict=True) if entry["op"] == "put"), None)
         if put is not None:
-            gone = say(ds.annotation(put)).model_copy(
-                update={"op": "delete", "label": None, "value": None, "attributes": {}, "when": now()}
-            )
+            gone = say(ds.annotation(put)).model_copy(update={**DELETED, "when": now()})
             yield from _for_each(gone, lines)
     index = ds.index()
     for sample in wanted.values():

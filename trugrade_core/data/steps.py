@@ -12,17 +12,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ulid import ULID
 
 from trugrade_core.data.journal import SampleIndex, append_to, complete_lines, damaged_line, is_torn, parsed
-from trugrade_core.data.store import Dataset
+from trugrade_core.data.store import DELETED, Dataset
 from trugrade_core.errors import DatasetError, UsageError
 from trugrade_core.schema import LogEntry, Sample
 from trugrade_core.workspace import now
+
+Held = Callable[[Sequence[str]], Mapping[str, str]]
+"""{sample: why nothing may be said of it here}, of those asked for."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ def _entries_back(ds: Dataset, ours: set[str], who: str, tool: str) -> tuple[lis
             continue
         for entry in lines:
             was = known[entry.replaces][0] if entry.replaces in known else None
-            content: dict[str, Any] = {"op": "delete", "label": None, "value": None, "attributes": {}} if was is None else {
+            content: dict[str, Any] = DELETED if was is None else {
                 "op": was.op, "label": was.label, "value": was.value, "attributes": was.attributes}  # fmt: skip
             back.append(head.model_copy(update={
                 **content, "entry": str(ULID()), "replaces": head.entry, "who": who, "when": now(), "tool": tool,

@@ -27,8 +27,8 @@ from trugrade_core.data.journal import (
     batched,
     complete_lines,
     damaged_line,
-    is_torn,
     parsed,
+    records,
 )  # fmt: skip
 from trugrade_core.errors import DatasetError, WorkspaceError, nearest
 from trugrade_core.schema import Annotation, ClassDef, ImageRef, LogEntry, Sample, Value, VersionManifest, digest
@@ -69,6 +69,17 @@ def put_entry(
         replaces=replaces, label=annotation.label, value=annotation.value, attributes=annotation.attributes,
         who=who, when=now(), tool=tool, suggested_by=suggested_by,
     )  # fmt: skip
+
+
+def annotation_in(entry: LogEntry) -> Annotation:
+    """What a put says."""
+    assert entry.value is not None  # noqa: S101 (a put has a value)
+    return Annotation(id=entry.annotation, sample=entry.sample, layer=entry.layer, label=entry.label,
+                      value=entry.value, attributes=entry.attributes)  # fmt: skip
+
+
+DELETED: dict[str, Any] = {"op": "delete", "label": None, "value": None, "attributes": {}}
+"""What a deletion says instead of what it deletes."""
 
 
 @dataclass(frozen=True)
@@ -229,9 +240,7 @@ class Dataset:
 
     def log(self) -> Iterator[LogEntry]:
         """Every entry ever written, oldest first. Raises DatasetError for a damaged line, as all that reads it does."""
-        for _, line in complete_lines(self.log_path, 0):
-            if not is_torn(line):
-                yield parsed(LogEntry, self.log_path, line)
+        return records(LogEntry, self.log_path)
 
     def append(self, entries: Iterable[LogEntry]) -> None:
         """Add to the log, one fsync a batch."""
@@ -254,7 +263,7 @@ class Dataset:
         """As `annotations`, as log lines for `annotation`: a fifth of the memory. What is said of a sample as a whole
         is the sample's `status`, no label."""
         found: dict[str, list[bytes]] = {}
-        for heads in self._heads("main").values():
+        for heads in self.heads_by_annotation("main").values():
             puts = [(line, entry) for line in heads if (entry := json.loads(line))["op"] == "put"]
             if puts:
                 line, entry = puts[-1]
@@ -267,22 +276,19 @@ class Dataset:
         entry = parsed(LogEntry, self.log_path, line)
         if entry.value is None:
             raise damaged_line(self.log_path, line, "a put without a value")
-        return Annotation(
-            id=entry.annotation, sample=entry.sample, layer=entry.layer,
-            label=entry.label, value=entry.value, attributes=entry.attributes,
-        )  # fmt: skip
+        return annotation_in(entry)
 
     def conflicts(self) -> list[Conflict]:
         """Annotations of any layer with unreplaced entries that say different things."""
         found = []
-        for annotation, lines in self._heads(None).items():
+        for annotation, lines in self.heads_by_annotation(None).items():
             if len(lines) > 1:
                 heads = tuple(parsed(LogEntry, self.log_path, line) for line in lines)
                 if len({_said(entry) for entry in heads}) > 1:
                     found.append(Conflict(annotation, heads[0].sample, heads))
         return found
 
-    def _heads(self, layer: str | None) -> dict[str, list[bytes]]:
+    def heads_by_annotation(self, layer: str | None) -> dict[str, list[bytes]]:
         """{annotation: its unreplaced log lines, oldest first}; lines, because entries are five times the memory."""
         heads: dict[str, dict[str, bytes]] = {}
         replaced: set[str] = set()

@@ -41,7 +41,7 @@ def overlay(
         if outline is not None:
             _dotted(drawn, (outline + np.array(offset) + 0.5) * scale - 0.5, thick)
     for instance in reversed(prediction.instances):
-        colour = COLOURS[classes.index(instance.label) % len(COLOURS)] if instance.label in classes else COLOURS[-1]
+        colour = colour_of(instance.label, classes)
         box = (np.array(instance.box) + 0.5) * scale - 0.5
         if instance.mask is not None:
             _contour(drawn, instance.mask, scale, colour, thick)
@@ -50,6 +50,11 @@ def overlay(
     if mm_per_px:
         _scale_bar(drawn, 10 / mm_per_px * scale)
     return drawn
+
+
+def colour_of(label: str | None, classes: Sequence[str]) -> tuple[int, int, int]:
+    """RGB of a class; what is of none of them has the last colour."""
+    return COLOURS[classes.index(label) % len(COLOURS)] if label in classes else COLOURS[-1]
 
 
 def draw(image: Image, prediction: Prediction, path: Path, classes: Sequence[str] | None = None) -> None:

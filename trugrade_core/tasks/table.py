@@ -21,6 +21,7 @@ FACE = Region(part="surface", size_mm=None)
 FLAT = "even, diffuse light; no glare; scanner sharpening and auto-exposure off"
 RAKING = "one low light from the side, or two scans with the card turned by 90 degrees; grooves along the light vanish"
 LAMPS = "8 to 16 fixed lamps on two rings (50 and 70 degrees from the camera axis), one picture for each, linear 12 bit or more"
+LAMP_CAPTURE = Capture(dpi=600, finest_mm=0.1, light=LAMPS, images="50 cards or more under all lamps, with flat fields")
 
 BORDER_WORDS = """Zoom in until you see pixels. The outer border is the edge of the card stock, not its shadow and not the sleeve.
 Put each corner where the two straight sides would meet, also on rounded cards. On a tilted card use the four-corner quad, not a box."""
@@ -234,9 +235,7 @@ ROWS: tuple[Task, ...] = (
         higher_is_better=False,
         classes=(),
         architectures=("ps_net", "neural_surface_reconstruction"),
-        capture=Capture(
-            dpi=600, finest_mm=0.1, light=LAMPS, images="50 cards or more under all lamps, with flat fields"
-        ),
+        capture=LAMP_CAPTURE,
         guidelines=LIGHT_WORDS,
     ),
     Task(
@@ -253,9 +252,7 @@ ROWS: tuple[Task, ...] = (
         higher_is_better=False,
         classes=(),
         architectures=("reflectance_net", "brdf_estimation"),
-        capture=Capture(
-            dpi=600, finest_mm=0.1, light=LAMPS, images="50 cards or more under all lamps, with flat fields"
-        ),
+        capture=LAMP_CAPTURE,
         guidelines=LIGHT_WORDS,
     ),
     Task(
@@ -272,9 +269,7 @@ ROWS: tuple[Task, ...] = (
         higher_is_better=False,
         classes=(),
         architectures=("depth_net", "multi_view_stereo"),
-        capture=Capture(
-            dpi=600, finest_mm=0.1, light=LAMPS, images="50 cards or more under all lamps, with flat fields"
-        ),
+        capture=LAMP_CAPTURE,
         guidelines=LIGHT_WORDS,
     ),
 )

@@ -15,28 +15,25 @@ from trugrade_core.annotate.locks import pushed
 from trugrade_core.annotate.saving import Decision, Op, SampleState, Saved
 from trugrade_core.annotate.suggestions import Suggestion
 from trugrade_core.data import images
+from trugrade_core.data.card_facts import OUTLINE_CLASSES
 from trugrade_core.data.large import LARGE_PIXELS, crop
 from trugrade_core.data.store import Conflict, Dataset
 from trugrade_core.errors import DatasetError, TruGradeError, UsageError
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import ClassDef, Image, Polygon, Sample, ShapeKind, Status
-from trugrade_core.tasks import SCORES, TASKS, Task
+from trugrade_core.tasks import SCORES, Task
+from trugrade_core.workflows.creating import task_of
 from trugrade_core.workflows.jobs import Job, start
 from trugrade_core.workspace import Workspace, read_json
 
 Mode = Literal["shapes", "mask", "score", "tags"]
 EDGES = "edges"
 """The source of suggestions that needs no model."""
-OUTLINE_CLASSES = ("outer_border", "border")
 MODES: dict[str, Mode] = {"instances": "shapes", "mask": "mask", "score": "score", "tags": "tags", "map": "shapes"}
 _OPS = TypeAdapter(tuple[Op, ...])
 
 
 # --- what is to be drawn ----------------------------------------------------------------------------------------
-
-
-def task_of(ds: Dataset) -> Task | None:
-    return TASKS.get(ds.facts().get("task") or "")
 
 
 def describe(ws: Workspace, name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from trugrade_core.data import augment, rle
 from trugrade_core.data.images import decode
 from trugrade_core.data.versions import Version
 from trugrade_core.errors import DatasetError, UsageError, nearest
-from trugrade_core.evaluate.overlay import COLOURS, encoded, outlined
+from trugrade_core.evaluate.overlay import colour_of, encoded, outlined
 from trugrade_core.models import get_architecture
 from trugrade_core.schema import Image, Preprocess
 from trugrade_core.tasks import get_task
@@ -101,8 +101,7 @@ def draw(looked: Looked, epoch: int) -> Drawn:
     canvas, matrix = augment.augmented(looked.image, size, looked.preprocess.pad, looked.within, key)
     picture = np.array(canvas)
     for label, points in looked.outlines:
-        colour = COLOURS[looked.classes.index(label) % len(COLOURS)] if label in looked.classes else COLOURS[-1]
-        outlined(picture, _moved(points, matrix), colour, max(1, size // 300))
+        outlined(picture, _moved(points, matrix), colour_of(label, looked.classes), max(1, size // 300))
     return Drawn(epoch, picture, _kept(looked, matrix))
 
 

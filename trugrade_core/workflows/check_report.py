@@ -13,13 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from trugrade_core.data import rle
 from trugrade_core.data.checks.base import LIMITS, Facts
 from trugrade_core.data.checks.verdict import RULES, WORDS
 from trugrade_core.data.images import decode
 from trugrade_core.errors import ImageError
-from trugrade_core.evaluate.overlay import COLOURS, encoded
-from trugrade_core.schema import Annotation, Sample
-from trugrade_core.workflows.check_shots import outlines
+from trugrade_core.evaluate.overlay import colour_of, encoded, outlined
+from trugrade_core.schema import Annotation
 from trugrade_core.workspace import write_atomic
 
 PICTURES = 6
@@ -74,7 +74,7 @@ def _pictures(facts: Facts, wanted: set[str]) -> Iterator[tuple[str, dict[str, A
         name = Path(sample.sources[0]).name if sample.sources else sample.id
         row: dict[str, Any] = {"name": name, "split": sample.split or ""}
         try:
-            image = _drawn(facts.image_path(sample, "main"), sample, labels, classes)
+            image = _drawn(facts.image_path(sample, "main"), labels, classes)
         except ImageError as e:
             yield sample.id, row | {"problem": e.message}
             continue
@@ -82,15 +82,12 @@ def _pictures(facts: Facts, wanted: set[str]) -> Iterator[tuple[str, dict[str, A
         yield sample.id, row | {"size": (width, height), "jpeg": base64.b64encode(encoded(image)).decode()}
 
 
-def _drawn(path: Path, sample: Sample, labels: Sequence[Annotation], classes: Sequence[str]) -> np.ndarray[Any, Any]:
+def _drawn(path: Path, labels: Sequence[Annotation], classes: Sequence[str]) -> np.ndarray[Any, Any]:
     image = decode(path)
     scale = min(1.0, LONGEST_PX / max(image.shape[:2]))
     wh = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     small = np.array(cv2.resize(image, wh, interpolation=cv2.INTER_AREA) if scale < 1 else image, np.uint8)
     for a in labels:
-        colour = COLOURS[classes.index(a.label) % len(COLOURS)] if a.label in classes else COLOURS[-1]
-        for outline in outlines(a):
-            points = np.round(((outline + 0.5) * scale - 0.5) * 16).astype(np.int32)
-            cv2.polylines(small, [points], True, (0, 0, 0), 3, cv2.LINE_AA, 4)
-            cv2.polylines(small, [points], True, colour, 1, cv2.LINE_AA, 4)
+        for points in rle.outlines(a.value):
+            outlined(small, (points + 0.5) * scale - 0.5, colour_of(a.label, classes), 1)
     return small

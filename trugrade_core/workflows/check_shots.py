@@ -11,7 +11,7 @@ import numpy as np
 
 from trugrade_core.data import rle
 from trugrade_core.data.checks.base import Facts
-from trugrade_core.schema import Annotation, Box, Mask, Polygon
+from trugrade_core.schema import Annotation
 
 Outline = np.ndarray[Any, np.dtype[np.float64]]
 LOOSE = 1 / 500
@@ -36,17 +36,7 @@ def shots(facts: Facts, wanted: set[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def outlines(a: Annotation) -> list[Outline]:
-    """The closed outlines (N, 2) of a label; none for tags and scores."""
-    if isinstance(a.value, Box):
-        x0, y0, x1, y1 = a.value.xyxy
-        return [np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64)]
-    if isinstance(a.value, Polygon):
-        return [np.array(a.value.points, np.float64)]
-    return rle.mask_outlines(rle.decode(a.value)) if isinstance(a.value, Mask) else []
-
-
 def _simple(a: Annotation, loose: float) -> Iterator[Outline]:
-    for outline in outlines(a):
+    for outline in rle.outlines(a.value):
         points = cv2.approxPolyDP(outline.astype(np.float32)[:, None], loose, True) if len(outline) > 12 else outline
         yield np.asarray(points, np.float64).reshape(-1, 2)

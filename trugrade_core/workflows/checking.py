@@ -78,7 +78,6 @@ def start_check(
     name: str,
     *,
     task: str = "",
-    deep: bool = True,
     options: ImportOptions | None = None,
     html: Path | None = None,
     who: str = "",
@@ -92,7 +91,6 @@ def start_check(
     args = {
         "name": str(target.path.absolute()) if target.path else name,
         "task": task,
-        "deep": deep,
         **({"options": options.model_dump(mode="json")} if options else {}),
         **({"html": str(html.absolute())} if html else {}),
     }
@@ -105,7 +103,6 @@ def do_check(job: Job) -> dict[str, Any]:
         job.ws,
         job.args["name"],
         task=job.args["task"],
-        deep=job.args["deep"],
         options=ImportOptions.model_validate(options) if options else None,
         html=Path(html) if html else None,
         progress=job.progress,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trugrade_core.data.journal import append_to, complete_lines
+from trugrade_core.data.journal import append_to, records
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import UsageError, nearest
-from trugrade_core.schema import ClassDef, ShapeKind
+from trugrade_core.schema import ClassDef, Record, ShapeKind
 from trugrade_core.tasks import TASKS, Kind, Task, get_task
 from trugrade_core.workspace import Workspace, now, write_atomic
 
@@ -76,6 +76,14 @@ def describe(ws: Workspace, name: str) -> dict[str, Any]:
 # --- guidelines ---------------------------------------------------------------------------------------------------
 
 
+class Wording(Record):
+    """A line of guidelines.jsonl: what annotators were told from then on."""
+
+    text: str
+    who: str
+    when: datetime
+
+
 def set_guidelines(ws: Workspace, name: str, text: str, *, who: str = "") -> None:
     """What annotators are told of this dataset, as Markdown. Earlier words are kept (`guideline_history`)."""
     _write_guidelines(Dataset.open(ws, name), _checked(text), who=who)
@@ -96,14 +104,15 @@ def _write_guidelines(ds: Dataset, text: str, *, who: str) -> None:
     with ds.lock():
         if (ds.facts().get("guidelines") or "") == text:
             return
-        line = json.dumps({"text": text, "who": who, "when": now().isoformat()}, ensure_ascii=False)
-        append_to(_history_path(ds), [line.encode()])
+        wording = Wording(text=text, who=who, when=now())
+        append_to(_history_path(ds), [wording.model_dump_json().encode()])
         ds.note_facts(guidelines=text)
 
 
 def guideline_history(ws: Workspace, name: str) -> list[dict[str, Any]]:
-    """Every wording with its who and when, oldest first."""
-    return [json.loads(line) for _, line in complete_lines(_history_path(Dataset.open(ws, name)), 0)]
+    """Every wording with its who and when, oldest first. Raises DatasetError for a damaged line."""
+    path = _history_path(Dataset.open(ws, name))
+    return [{**vars(wording), "when": wording.when.isoformat()} for wording in records(Wording, path)]
 
 
 def add_picture(ws: Workspace, data: bytes, *, name: str) -> str:

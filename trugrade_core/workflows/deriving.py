@@ -17,6 +17,7 @@ from trugrade_core.card import outline, pixels, plane, regions
 from trugrade_core.card.crops import FOLLOWS, Crops, Label
 from trugrade_core.card.geometry import apply
 from trugrade_core.card.refine import refine
+from trugrade_core.data.card_facts import FORMATS
 from trugrade_core.data.images import probe
 from trugrade_core.data.store import Dataset, list_datasets, sample_id
 from trugrade_core.errors import DatasetError, TruGradeError, UsageError, nearest
@@ -112,8 +113,8 @@ def _checked(ws: Workspace, dataset: str, to: str, options: DeriveOptions) -> Da
         if task != options.task:
             raise UsageError(f"is for {task or 'no task yet'}, not for {options.task}", where=to, code="card.other_task",
                              what_to_do="Give a new name with --to: each task has its own crops.")  # fmt: skip
-    if options.format and options.format not in plane.FORMATS:
-        raise UsageError(f"no card format '{options.format}'", what_to_do=nearest(options.format, list(plane.FORMATS)))
+    if options.format and options.format not in FORMATS:
+        raise UsageError(f"no card format '{options.format}'", what_to_do=nearest(options.format, list(FORMATS)))
     names = [c.name for c in source.classes]
     if options.outline and not options.outline_from and options.outline not in names:
         raise UsageError(f"'{dataset}' has no class '{options.outline}'", code="card.class",
@@ -243,7 +244,8 @@ class _Work:
         """Drawn, else predicted where a model was given; a box refined by the scan's own edges."""
         try:
             if self.options.outline and self.options.outline not in self.classes:
-                raise DatasetError("nobody drew one", code="card.no_outline")
+                raise DatasetError("nobody drew one", code="card.no_outline",
+                                   what_to_do="Draw the outline, or let a model find it: --outline-from RUN.")  # fmt: skip
             found = outline.find(annotations, self.classes, self.options.outline)
         except DatasetError as e:
             if e.code != "card.no_outline" or self.predictor is None:
@@ -353,7 +355,7 @@ class _Work:
         boxes = cards["outlines"]["box"]
         notes = [f"{text}: {n}" if n > 1 else text for text, n in self.notes.items()]
         if boxes:
-            cost = outline.box_cost_mm(plane.FORMATS["us"])
+            cost = outline.box_cost_mm(FORMATS["us"])
             notes.append(f"{boxes} outlines are upright boxes and their tilt is not known: at {outline.SEEN_TILT_DEG:g} degrees, the most "
                          f"seen on real scans, the ends of a side are {cost:.2f} mm off. Draw four corners to be sure.")  # fmt: skip
         if cards["outlines"]["refined_box"]:
@@ -373,9 +375,7 @@ class _Work:
             if count[key]:
                 notes.append(f"{count[key]} {text}")
         if "none known" in cards["formats"]:
-            notes.append(
-                f"{cards['formats']['none known']} cards measure like no known format ({', '.join(plane.FORMATS)})"
-            )
+            notes.append(f"{cards['formats']['none known']} cards measure like no known format ({', '.join(FORMATS)})")
         return self.report.model_copy(update={
             **{key: count[key] for key in ("scans", "derived", "unchanged", "superseded", "labels")},
             "outlines": dict(cards["outlines"]), "formats": dict(cards["formats"]), "notes": notes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,15 +16,13 @@ from trugrade_core.data.explore import Explorer, Found, Page
 from trugrade_core.data.filters import Filter, from_params, order
 from trugrade_core.data.indexing import quick_json, stamp
 from trugrade_core.data.journal import append_to, batched, complete_lines, damaged_line
+from trugrade_core.data.steps import Held
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError, TruGradeError, UsageError, nearest
-from trugrade_core.runs import RunFolder
+from trugrade_core.runs import Progress, RunFolder
 from trugrade_core.schema import Record
 from trugrade_core.workflows.jobs import Job, start
 from trugrade_core.workspace import Workspace, check_name, now
-
-Progress = Callable[[int, int, str], None]
-
 
 MOST_OPEN = 4
 """Datasets whose index a process keeps in memory."""
@@ -151,7 +149,7 @@ def undo(found: Explorer, batch: str = "", *, who: str, tool: str = "explorer",
     return editing.undo(found, batch, who=who, tool=tool, held=holder(found.ds), progress=progress)
 
 
-def holder(ds: Dataset) -> editing.Held:
+def holder(ds: Dataset) -> Held:
     """Which samples are worked on in Label Studio, and so cannot be labelled here."""
 
     def held(ids: Sequence[str]) -> Mapping[str, str]:

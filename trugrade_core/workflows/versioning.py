@@ -12,8 +12,8 @@ from trugrade_core.workflows.checking import check_after
 from trugrade_core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from trugrade_core.data.relabel import ClassEdit, Held
-    from trugrade_core.data.steps import Taken
+    from trugrade_core.data.relabel import ClassEdit
+    from trugrade_core.data.steps import Held, Taken
     from trugrade_core.data.versions import Version
 
 # --- splits -------------------------------------------------------------------------------------------------------

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
-import httpx
 import numpy as np
 import pytest
 
+from tests.app.serving import CHROMIUM, served
 from trugrade_core.workspace import Workspace
 
-CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu"]
 APP = "[...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.stage')).shadowRoot.querySelector('.stage').annotator"
 WIDTH, HEIGHT = 600, 840
@@ -137,30 +131,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("annotator")
     made = Lab(folder, Workspace.open(folder / "workspace"))
     made.setup()
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    log = folder / "app.txt"
-    with log.open("wb") as out:
-        app = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("page.py")), "--server.port", str(port), "--server.address", "127.0.0.1", "--server.headless", "true"],
-            env={**os.environ, "ANNOTATOR_FOLDER": str(folder), "TRUGRADE_WORKSPACE": str(made.ws.root)}, stdout=out, stderr=out,
-        )  # fmt: skip
-    made.url = f"http://127.0.0.1:{port}"
-    try:
-        end = time.monotonic() + 90
-        while True:
-            assert app.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            try:
-                if httpx.get(f"{made.url}/_stcore/health").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.2)
+    script, loopback = (
+        Path(__file__).with_name("page.py"),
+        ("--server.address", "127.0.0.1", "--server.headless", "true"),
+    )
+    environment = {"ANNOTATOR_FOLDER": str(folder), "TRUGRADE_WORKSPACE": str(made.ws.root)}
+    with served(script, folder, *loopback, **environment) as url:
+        made.url = url
         yield made
-    finally:
-        app.terminate()
-        app.wait(20)
 
 
 @pytest.fixture(scope="module")

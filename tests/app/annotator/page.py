@@ -111,14 +111,15 @@ def main() -> None:
     def page() -> None:
         sample = setup["samples"][state.at]
         shapes, status = folded(sample["id"], sample.get("shapes", []))
-        around = [setup["samples"][(state.at + n) % len(setup["samples"])] for n in (1, 2)]
+        around = [setup["samples"][(state.at + n) % len(setup["samples"])]["image"] for n in (-1, 1, 2)]
+        before, *after = (image.get("half_url") or image["url"] for image in around)
         annotator(
             {
                 "rev": state.rev, "store": f"test|{setup.get('mode', 'shapes')}", "sample": sample["id"], "layer": "main", "image": sample["image"],
                 "shapes": shapes, "suggestions": [*sample.get("suggestions", []), *(state.offers or [])],
                 "classes": setup["classes"], **status, "mode": setup.get("mode", "shapes"), "scores": [1 + n / 2 for n in range(19)],
                 "tags": setup.get("tags", []), "rubric": setup.get("rubric", ""), "readonly": setup.get("readonly", ""), "saved": state.saved,
-                "next": [s["image"].get("half_url") or s["image"]["url"] for s in around], "who": who, "quad_snap": True, "severities": ["micro", "minor", "moderate", "heavy"],
+                "previous": before, "next": after, "who": who, "quad_snap": True, "severities": ["micro", "minor", "moderate", "heavy"],
                 "segment": setup.get("segment", ""), "suggest": setup.get("suggest", ""),
             },
             key="annotator", on_commit=on_commit, on_navigate=on_navigate, on_ask=on_ask,

@@ -18,17 +18,14 @@ from trugrade_core.annotate.label_studio.config import Config, Control
 from trugrade_core.annotate.label_studio.results import Problem, number_problems, validate_results
 from trugrade_core.data import label_studio as ls
 from trugrade_core.data import rle
+from trugrade_core.data.label_studio import META, STATES, as_number
 from trugrade_core.data.store import status_id
 from trugrade_core.schema import Annotation, Box, Mask, Polygon, SampleStatus, Score, Status, Tags, Value, digest
 
-META = "trugrade"
 UNMOVED_PX = 1e-4
 """Label Studio keeps a shape in screen pixels while it is open: untouched, it comes back up to 1e-9 px elsewhere. A
 hundredth of a pixel is less than a person can move it."""
 
-NOTHING_THERE = "nothing_there"
-STATES: dict[str, SampleStatus] = {NOTHING_THERE: "done", "unsure": "unsure", "rescan": "rescan"}
-"""Choices of the control `state`, and the sample's status that each says."""
 SHAPE_TYPES: dict[type, tuple[str, ...]] = {
     Box: ("rectanglelabels", "rectangle", "polygonlabels", "polygon"),
     Polygon: ("polygonlabels", "polygon"),
@@ -171,20 +168,13 @@ def _content(control: Control, value: Any) -> Any:
     """What the control says for the value, or None where it cannot."""
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     if control.type == "choices":
-        same = [c for c in control.values if c == value or (numeric and _as_number(c) == value)]
+        same = [c for c in control.values if c == value or (numeric and as_number(c) == value)]
         return same[:1] or None
     if control.type == "textarea":
         return [value] if isinstance(value, str) and value else None
     if control.type not in ("number", "rating") or not numeric or list(number_problems(control, value)):
         return None
     return int(value) if control.type == "rating" else value
-
-
-def _as_number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _say_status(status: Status, config: Config, id: str, has_labels: bool, sent: Sent) -> None:
@@ -290,7 +280,7 @@ class _Reader:
             value = shown.value
         attributes = self._attributes(region, shown)
         first, *more = region.labels
-        self._arrive(region, first, value, attributes, self._same(region, shown), region.id)
+        self._arrive(region, first, value, attributes, self._same(shown), region.id)
         for label in more:  # one annotation has one label
             self._arrive(region, label, value, attributes, None, f"{region.id}:{label}")
 
@@ -307,14 +297,14 @@ class _Reader:
                 self.comment = "\n".join(words) if words else str(content)
             elif control.role == "score":
                 score = float(words[0]) if control.type == "choices" else float(content)
-                self._arrive(region, None, Score(score=score), {}, self._same(region, self._shown(region), Score), name)
+                self._arrive(region, None, Score(score=score), {}, self._same(self._shown(region), Score), name)
             elif control.role == "tags":
                 self._take_tags(region, words, name)
             else:
                 self.came.problems.append(Problem(region.places[0], region.id, name, "says nothing that the lab keeps"))
 
     def _take_tags(self, region: ls.Region, words: list[str], name: str) -> None:
-        same = self._same(region, self._shown(region), Tags)
+        same = self._same(self._shown(region), Tags)
         tags = Tags(tags=tuple(words))
         if same is not None and isinstance(same.value, Tags) and set(same.value.tags) == set(words):
             tags = same.value  # chosen in another order they are the same
@@ -365,7 +355,7 @@ class _Reader:
             self.came.notes.append(f"{region.id}: its meta was changed by hand and is not used")
             return next((a for a in self.known if a.id == region.id), None)
 
-    def _same(self, region: ls.Region, shown: Annotation | None, kind: type | None = None) -> Annotation | None:
+    def _same(self, shown: Annotation | None, kind: type | None = None) -> Annotation | None:
         """The annotation of this layer that the region is."""
         if shown is not None and shown.layer == self.layer:
             return shown

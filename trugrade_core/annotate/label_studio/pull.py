@@ -15,9 +15,9 @@ from trugrade_core.annotate.label_studio.book import Book, Known, Task, Work, al
 from trugrade_core.annotate.label_studio.client import Server
 from trugrade_core.annotate.label_studio.config import Config, parse
 from trugrade_core.annotate.label_studio.convert import from_annotation
-from trugrade_core.annotate.label_studio.push import annotation_of, said
+from trugrade_core.annotate.label_studio.push import said
 from trugrade_core.annotate.saving import Op, SampleState, save, state_of
-from trugrade_core.data.store import Dataset
+from trugrade_core.data.store import Dataset, annotation_in
 from trugrade_core.errors import LabelStudioError, TruGradeError
 from trugrade_core.runs import Progress
 from trugrade_core.schema import Annotation, Box, Mask, Polygon, Score, Status, Tags, Value, digest
@@ -157,7 +157,7 @@ def _change(
 ) -> _Change:  # fmt: skip
     state = state_of(ds, sample, layer)
     image = state.sample.main
-    known = [annotation_of(e) for e in state.shown] if layer == "main" else []
+    known = [annotation_in(e) for e in state.shown] if layer == "main" else []
     came = from_annotation(annotation, config, width=image.width, height=image.height, sample=sample, layer=layer, known=known)  # fmt: skip
     where = {"sample": sample, "who": who, "layer": layer}
     diff.problems += [{**where, "result": p.id, "why": str(p)} for p in came.problems]
@@ -201,7 +201,7 @@ def _put(
     entry it was drawn over there: the one `sent` with it where that still holds, else what both sides last agreed on."""
     heads = change.state.heads.get(one.id, ())
     saying = [h for h in heads if h.op == "put"]
-    if (before and said(one) == before.digest) or any(said(annotation_of(h)) == said(one) for h in saying):
+    if (before and said(one) == before.digest) or any(said(annotation_in(h)) == said(one) for h in saying):
         return
     row = {**where, "annotation": one.id, "label": one.label}
     holding = {h.entry for h in heads}

@@ -10,13 +10,14 @@ from typing import Any
 from trugrade_core.annotate.label_studio.book import Book, Known, Task, alone, read_book, write_book
 from trugrade_core.annotate.label_studio.client import Server
 from trugrade_core.annotate.label_studio.config import Config, parse, problems
-from trugrade_core.annotate.label_studio.convert import META, Sent, to_results
+from trugrade_core.annotate.label_studio.convert import Sent, to_results
 from trugrade_core.annotate.label_studio.results import validate_results
 from trugrade_core.annotate.saving import state_of
-from trugrade_core.data.store import Dataset
+from trugrade_core.data.label_studio import META
+from trugrade_core.data.store import Dataset, annotation_in
 from trugrade_core.errors import LabelStudioError
 from trugrade_core.runs import Progress
-from trugrade_core.schema import Annotation, LogEntry, Sample, digest
+from trugrade_core.schema import Annotation, Sample, digest
 
 BATCH = 100
 MODEL = "TruGrade lab"
@@ -63,7 +64,7 @@ def push(
         there = server.task_ids(done.project)
         _adopt(server, book, there)
         _forget(book, there, done)
-        wanted = _wanted(server, book, samples, there, done)
+        wanted = _wanted(server, book, samples, done)
         config = parse(book.label_config)
         for start in range(0, len(wanted), BATCH):
             _send(ds, server, book, config, wanted[start : start + BATCH], suggest, done)
@@ -135,9 +136,7 @@ def _forget(book: Book, there: dict[int, dict[str, Any]], done: Pushed) -> None:
         done.notes.append(f"{len(gone)} tasks were deleted at Label Studio; their samples count as not sent")
 
 
-def _wanted(
-    server: Server, book: Book, samples: Sequence[Sample], there: dict[int, dict[str, Any]], done: Pushed
-) -> list[Sample]:
+def _wanted(server: Server, book: Book, samples: Sequence[Sample], done: Pushed) -> list[Sample]:
     """The samples to be sent. Tasks of excluded samples on which nobody has worked are removed."""
     found = []
     for sample in samples:
@@ -214,7 +213,7 @@ def _results(
     suggested = suggest(sample) if suggest and not entries else None
     if suggest and entries:
         done.notes.append(f"{sample.id} has labels: those were sent, not the model's")
-    annotations = suggested[0] if suggested else [annotation_of(e) for e in state.shown]
+    annotations = suggested[0] if suggested else [annotation_in(e) for e in state.shown]
     status = None if suggested or state.status.status == "unlabelled" else state.status
     sent = to_results(
         annotations, config, width=sample.main.width, height=sample.main.height, sample=sample.id, status=status,
@@ -224,14 +223,8 @@ def _results(
         raise LabelStudioError(f"would be sent wrong: {wrong[0]}", where=sample.id, code="label_studio.results")
     done.skipped += [{"sample": sample.id, "reason": reason} for reason in sent.left_out]
     sent_ids = {str(result["id"]) for result in sent.results}
-    agreed = {id: Known(entry=e.entry, digest=said(annotation_of(e))) for id, e in entries.items() if id in sent_ids}
+    agreed = {id: Known(entry=e.entry, digest=said(annotation_in(e))) for id, e in entries.items() if id in sent_ids}
     return sent, {} if suggested else agreed, suggested[1] if suggested else MODEL
-
-
-def annotation_of(entry: LogEntry) -> Annotation:
-    assert entry.value is not None  # noqa: S101 (only puts are shown)
-    return Annotation(id=entry.annotation, sample=entry.sample, layer=entry.layer, label=entry.label,
-                      value=entry.value, attributes=entry.attributes)  # fmt: skip
 
 
 def said(annotation: Annotation) -> str:

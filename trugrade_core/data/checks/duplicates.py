@@ -142,18 +142,17 @@ def find_pairs(
     measured: Mapping[str, Measured],
     store: Path | None = None,
     *,
-    within: int = hashing.WITHIN,
     deep: bool = True,
     progress: Progress = nothing_to_tell,
 ) -> Pairs:
-    """All pairs of pictures of different samples that are the same, or look alike within so many bits of the hash.
+    """All pairs of pictures of different samples that are the same, or look alike within `hashing.WITHIN` bits.
 
     Without `deep` no picture is read: what `store` does not know of a pair stays unchecked.
     """
     same = list(_same_files(pictures, measured))
     known = {frozenset(pair.samples) for pair in same}
     told = [p for p in pictures if p.whole and p.sha256 in measured and measured[p.sha256].hash is not None]
-    near = hashing.search(hashing.as_numbers([measured[p.sha256].hash or "" for p in told]), within)
+    near = hashing.search(hashing.as_numbers([measured[p.sha256].hash or "" for p in told]))
     order = np.argsort(near.distance, kind="stable")
     likes = [
         _Like(told[a], told[b], int(d), int(t))

@@ -97,7 +97,7 @@ def format_validation(facts: Facts) -> Result:
             facts.progress(done, total, STAGE)
     findings = [*files.findings(), *_shapes(facts, shapes), *leaked_cards(splits)]
     if facts.dataset is not None:
-        findings += [*_orphans(facts, ids), *_versions(facts)]
+        findings += [*_orphans(facts), *_versions(facts)]
         if facts.manifest is None:
             findings += damage(facts.dataset)
     if facts.imported is not None:
@@ -208,7 +208,7 @@ def leaked_cards(splits: Mapping[str, Mapping[str, list[str]]]) -> Iterator[Find
                        by_sample=by_sample, cards=sorted(torn)[:1000])  # fmt: skip
 
 
-def _orphans(facts: Facts, ids: set[str]) -> Iterator[Finding]:
+def _orphans(facts: Facts) -> Iterator[Finding]:
     if facts.manifest is not None or facts.dataset is None:
         return
     known = facts.dataset.index().offsets

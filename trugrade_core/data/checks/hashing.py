@@ -97,11 +97,6 @@ class Near:
     within: int
     cut: bool = False
 
-    def closer(self, within: int) -> Near:
-        """The pairs within fewer bits; nothing is searched again."""
-        keep = self.distance <= within
-        return Near(self.first[keep], self.second[keep], self.distance[keep], self.turn[keep], min(within, self.within), self.cut)  # fmt: skip
-
 
 def search(hashes: Hashes, within: int = WITHIN, most: int = MOST_PAIRS) -> Near:
     """Every pair of hashes within so many bits, in any of the eight turns, by memory bounded through `most`."""

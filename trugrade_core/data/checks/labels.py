@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trugrade_core.coordinates import mid_side_box
+from trugrade_core.data.card_facts import FORMATS
 from trugrade_core.data.checks.base import LIMITS, Facts, Finding, Result, Severity, counted, judged
 from trugrade_core.data.checks.edges import Drawn, drawn, held_to_edges
 from trugrade_core.data.checks.shapes import Shape, crosses_itself, iou, overlap, shape_of
 from trugrade_core.data.checks.suspects import suspects
 from trugrade_core.schema import XYXY, Annotation, Box, Mask, Polygon, Sample, Score, Tags, Value
 
-FORMATS_MM = ((88.9, 63.5), (88.0, 63.0), (86.0, 59.0))
-"""Poker size, Magic and Pokemon, Yu-Gi-Oh; cards are cut to some tenths of a millimetre."""
 FORMAT_SHARE = 0.015
+"""Cards are cut to some tenths of a millimetre."""
 
 
 class Rule(NamedTuple):
@@ -291,8 +291,12 @@ def _unusual(facts: Facts, seen: Seen) -> Iterator[Finding]:
 def _is_a_format(long_mm: NDArray[np.float64], short_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which are as large as cards are made: another format among many is no mistake."""
     found: NDArray[np.bool_] = np.any(
-        [(np.abs(long_mm / a - 1) < FORMAT_SHARE) & (np.abs(short_mm / b - 1) < FORMAT_SHARE) for a, b in FORMATS_MM], axis=0
-    )  # fmt: skip
+        [
+            (np.abs(long_mm / long - 1) < FORMAT_SHARE) & (np.abs(short_mm / short - 1) < FORMAT_SHARE)
+            for short, long in FORMATS.values()
+        ],
+        axis=0,
+    )
     return found
 
 

@@ -37,12 +37,11 @@ WEAK = np.array([0.2, 0.2, 0.2, 0.2, 5.0, 0.01])
 class Overlay:
     """How the second picture lies on the first. `correlation` is ECC's at the end; `shift_px` the median over tiles of
     how far they still must move, `left` the residual that nothing explains in px of shift (75th percentile), both at
-    `SIZE`; `overlap` the share of the first picture that the second covers."""
+    `SIZE`."""
 
     correlation: float
     shift_px: float
     left: float
-    overlap: float
 
 
 def small(image: Image) -> Image:
@@ -69,7 +68,7 @@ def overlay(first: Image, second: Image) -> Overlay | None:
         return None
     toned = np.stack([_same_tone(b[..., c], a[..., c], usable) for c in range(3)], axis=2)
     told = _tiles(a @ LUMA, (toned @ LUMA).astype(np.float32), usable)
-    return None if told is None else Overlay(correlation, *told, overlap=float(inside.mean()))
+    return None if told is None else Overlay(correlation, *told)
 
 
 def _register(first: Image, second: Image) -> tuple[Image, NDArray[np.bool_], float] | None:

@@ -45,6 +45,7 @@ from trugrade_core.data.formats.base import (
     turn_points,
 )
 from trugrade_core.data.images import SUFFIXES, upright
+from trugrade_core.data.label_studio import META, STATES, as_number
 from trugrade_core.data.source import FileIndex, Skip, shown, suffix
 from trugrade_core.errors import DatasetError
 from trugrade_core.schema import SPLITS, Annotation, Box, ImageRef, Mask, Polygon, SampleStatus, Score, Status, Tags
@@ -52,10 +53,8 @@ from trugrade_core.schema import SPLITS, Annotation, Box, ImageRef, Mask, Polygo
 LOOKED_AT = 20
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 """What Label Studio puts before the name of an uploaded file."""
-STATES: dict[str, SampleStatus] = {"nothing_there": "done", "unsure": "unsure", "rescan": "rescan"}
 SCORE_CONTROLS = ("score", "grade", "rating", "quality")
 """Choices of these names that are numbers are scores; all other choices are tags."""
-META = "trugrade"
 Task = dict[str, Any]
 
 
@@ -336,7 +335,7 @@ def _can_be_kept(value: Any) -> bool:
 
 def _read_answer(control: str, kind: str, content: Any, found: Labels, kinds: Counter[str]) -> None:
     words = [word for word in content if isinstance(word, str)] if isinstance(content, list) else []
-    number = content if kind in ("number", "rating") else _as_number(words[0]) if len(words) == 1 else None
+    number = content if kind in ("number", "rating") else as_number(words[0]) if len(words) == 1 else None
     is_score = kind in ("number", "rating") or control in SCORE_CONTROLS
     if is_score and isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < 1e6:
         found.labels.append(Label(None, Score(score=float(number))))
@@ -344,13 +343,6 @@ def _read_answer(control: str, kind: str, content: Any, found: Labels, kinds: Co
         found.labels.append(Label(None, Tags(tags=tuple(dict.fromkeys(words)))))
     else:
         kinds[f"answers of the kind {kind} (control '{control}')"] += 1
-
-
-def _as_number(word: str) -> float | None:
-    try:
-        return float(word)
-    except ValueError:
-        return None
 
 
 # --- writing ----------------------------------------------------------------------------------------------------

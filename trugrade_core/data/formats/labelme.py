@@ -173,7 +173,7 @@ class _Reader:
         if points.ndim != 2 or points.shape[1] != 2:
             raise ValueError("its points are not pairs of numbers")
         if kind == "mask":
-            self._mask(name, points, shape.get("mask"), attributes, where)
+            self._mask(name, points, shape.get("mask"), attributes)
         elif kind == "rectangle":
             if len(points) < 2 or not np.isfinite(points).all():
                 raise ValueError("a rectangle needs two corners")
@@ -213,7 +213,7 @@ class _Reader:
             else:
                 self.found.skipped.append(Skip(file=self.file, reason=f"{parts[0][2]}: its group covers no pixel"))
 
-    def _mask(self, name: str, points: Points, text: Any, attributes: dict[str, Any], where: str) -> None:
+    def _mask(self, name: str, points: Points, text: Any, attributes: dict[str, Any]) -> None:
         """A picture of the mask, laid with its corner at the first point; the second point is its last pixel."""
         try:
             picture = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
