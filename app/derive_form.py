@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import jobcard, look, overlay, state
+from app import carry_form, jobcard, look, overlay, state
 from trugrade_core.data.card_facts import FORMATS
 from trugrade_core.data.store import Dataset
 from trugrade_core.tasks import Task
@@ -42,6 +42,8 @@ def show(ws: Workspace, dataset: str) -> None:
         _preview(ws, source, options)
     if job_id := st.query_params.get("job"):
         jobcard.show(job_id, done=report)
+    if is_target:
+        carry_form.show(ws, dataset)
 
 
 def _is_of_crops(ws: Workspace, dataset: str) -> bool:

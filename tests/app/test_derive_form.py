@@ -8,9 +8,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.app.conftest import add_sample, fill, said
-from trugrade_core.data.store import Dataset
+from trugrade_core.data.store import Dataset, put_entry
 from trugrade_core.runs import RunFolder
-from trugrade_core.schema import ClassDef
+from trugrade_core.schema import Annotation, ClassDef, Polygon
 from trugrade_core.tasks import TASKS
 from trugrade_core.workflows import creating, deriving
 from trugrade_core.workspace import Workspace
@@ -123,3 +123,24 @@ def test_the_report_says_what_came_of_it_and_leads_on(ws: Workspace, monkeypatch
                   "31 % of it lie outside", "corner:top_left"):  # fmt: skip
         assert words in text
     assert at.button(key="derive-next").label == "Look at the crops"
+
+
+def test_what_was_drawn_on_crops_is_carried_back_with_a_preview_and_undone(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ds = scans(ws)
+    deriving.derive(ws, "cards", "corners", deriving.DeriveOptions(task=DAMAGE, refine=False))
+    crops = Dataset.open(ws, "corners")
+    crop = next(iter(crops.samples()))
+    value = Polygon(points=((1, 1), (4, 1), (4, 4)))
+    crops.append(
+        [put_entry(Annotation(id="drawn", sample=crop, label="ding", value=value), who="ann", tool="annotator")]
+    )
+    at = page(ws, "corners", monkeypatch)
+    assert "New classes in the scans' dataset: ding" in said(at)
+    at.button(key="carry-go").click().run()
+    assert "1 label carried back to 1 scan." in said(at)
+    assert [a.label for own in ds.annotations().values() for a in own].count("ding") == 1
+    assert at.button(key="carry-go").disabled
+    at.button(key="carry-undo").click().run()
+    assert "1 label taken back." in said(at) and "ding" not in [c.name for c in ds.classes]

@@ -561,6 +561,23 @@ COMMENT ON COLUMN findings.why IS 'what was found';
 COMMENT ON COLUMN findings.action IS 'what to do';
 COMMENT ON COLUMN findings.logged IS 'when it was checked, UTC';
 COMMENT ON COLUMN findings.source IS 'file in the workspace that the row was read from, relative to its folder';
+CREATE TABLE label_studio_work (
+  dataset VARCHAR,
+  sample_id VARCHAR,
+  task_id BIGINT,
+  who VARCHAR,
+  submitted TIMESTAMP,
+  minutes DOUBLE,
+  source VARCHAR
+);
+COMMENT ON TABLE label_studio_work IS 'Annotations that were pulled from Label Studio: by whom, when and in how long. What they say is in annotation_log.';
+COMMENT ON COLUMN label_studio_work.dataset IS 'name of the dataset';
+COMMENT ON COLUMN label_studio_work.sample_id IS 'sample that was annotated';
+COMMENT ON COLUMN label_studio_work.task_id IS 'Label Studio''s task';
+COMMENT ON COLUMN label_studio_work.who IS 'the person, by the lab''s name';
+COMMENT ON COLUMN label_studio_work.submitted IS 'when it was last submitted there, UTC';
+COMMENT ON COLUMN label_studio_work.minutes IS 'how long it was open there, as Label Studio counts it';
+COMMENT ON COLUMN label_studio_work.source IS 'file in the workspace that the row was read from, relative to its folder';
 CREATE TABLE tasks (
   task VARCHAR,
   category VARCHAR,
@@ -632,15 +649,15 @@ COMMENT ON COLUMN annotations.who IS 'who said so last';
 COMMENT ON COLUMN annotations.logged IS 'when, UTC';
 COMMENT ON COLUMN annotations.tool IS 'with what: importer, canvas, Label Studio';
 COMMENT ON COLUMN annotations.suggested_by IS 'model that suggested it';
-CREATE VIEW annotation_activity AS SELECT dataset, who, tool, CAST(logged AS DATE) AS day, count(*) AS changes, count(DISTINCT sample_id) AS samples, sum(CASE WHEN gap BETWEEN 0 AND 5 THEN gap ELSE 0 END) AS minutes FROM ( SELECT dataset, who, tool, logged, sample_id, date_diff('millisecond', lag(logged) OVER (PARTITION BY who ORDER BY logged, position), logged) / 60000.0 AS gap FROM annotation_log WHERE tool IN ('annotator', 'canvas', 'label_studio', 'explorer', 'consensus', 'cli') ) AS steps GROUP BY dataset, who, tool, CAST(logged AS DATE);
-COMMENT ON VIEW annotation_activity IS 'What each person did by hand, a row a dataset, tool and day. Work at Label Studio counts on the day it was pulled.';
+CREATE VIEW annotation_activity AS SELECT dataset, who, tool, CAST(logged AS DATE) AS day, count(*) AS changes, count(DISTINCT sample_id) AS samples, sum(CASE WHEN gap BETWEEN 0 AND 5 THEN gap ELSE 0 END) AS minutes FROM ( SELECT dataset, who, tool, logged, sample_id, date_diff('millisecond', lag(logged) OVER (PARTITION BY who ORDER BY logged, position), logged) / 60000.0 AS gap FROM annotation_log WHERE tool IN ('annotator', 'canvas', 'explorer', 'consensus', 'cli') ) AS steps GROUP BY dataset, who, tool, CAST(logged AS DATE) UNION ALL SELECT dataset, who, 'label_studio', CAST(submitted AS DATE), count(*), count(DISTINCT sample_id), sum(minutes) FROM label_studio_work GROUP BY dataset, who, CAST(submitted AS DATE);
+COMMENT ON VIEW annotation_activity IS 'What each person did by hand, a row a dataset, tool and day; of Label Studio what was pulled, on the day of its work.';
 COMMENT ON COLUMN annotation_activity.dataset IS 'name of the dataset';
 COMMENT ON COLUMN annotation_activity.who IS 'the person';
 COMMENT ON COLUMN annotation_activity.tool IS 'annotator, canvas, label_studio, explorer, consensus or cli';
 COMMENT ON COLUMN annotation_activity.day IS 'the day, UTC';
-COMMENT ON COLUMN annotation_activity.changes IS 'entries in the log';
+COMMENT ON COLUMN annotation_activity.changes IS 'entries in the log; of Label Studio annotations submitted';
 COMMENT ON COLUMN annotation_activity.samples IS 'different samples';
-COMMENT ON COLUMN annotation_activity.minutes IS 'time from each change to the next, in minutes; pauses over five minutes are left out';
+COMMENT ON COLUMN annotation_activity.minutes IS 'time from each change to the next, in minutes, pauses over five left out; of Label Studio as it counts';
 CREATE VIEW agreement AS WITH scores AS ( SELECT dataset, sample_id, layer AS grader, TRY_CAST(value ->> '$.score' AS DOUBLE) AS score FROM annotations WHERE layer <> 'main' AND type = 'score' ) SELECT a.dataset, a.grader, b.grader AS other, count(*) AS samples, avg(a.score - b.score) AS difference, avg(abs(a.score - b.score)) AS mean_absolute, avg(CASE WHEN abs(a.score - b.score) <= 0.5 THEN 1.0 ELSE 0.0 END) AS within_half, 1 - avg((a.score - b.score) ** 2) / nullif(var_pop(a.score) + var_pop(b.score) + (avg(a.score) - avg(b.score)) ** 2, 0) AS quadratic_kappa FROM scores AS a JOIN scores AS b ON a.dataset = b.dataset AND a.sample_id = b.sample_id AND a.grader < b.grader GROUP BY a.dataset, a.grader, b.grader;
 COMMENT ON VIEW agreement IS 'How alike graders score who saw the same samples, a row a pair. Intervals and alpha: trugrade data agreement.';
 COMMENT ON COLUMN agreement.dataset IS 'name of the dataset';

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.catalog.workspaces import (
     make_run,
     make_sample,
 )
+from trugrade_core.annotate.label_studio.book import Book, Task, Work, write_book
 from trugrade_core.catalog import fold, journals, schema
 from trugrade_core.catalog.fold import publish, rebuild
 from trugrade_core.catalog.query import run_sql
@@ -579,6 +581,22 @@ def test_activity_and_agreement_of_graders(ws: Workspace) -> None:
     activity = rows(ws, "SELECT who, tool, changes, samples, minutes FROM annotation_activity ORDER BY who")
     assert activity == [("ada", "annotator", 5, 5, 6.0), ("ben", "annotator", 5, 5, 6.0)]
     assert rows(ws, "SELECT count(*) FROM annotations WHERE type = 'status'") == [(0,)]
+
+
+def test_work_at_label_studio_counts_with_its_minutes_on_its_own_day(ws: Workspace) -> None:
+    ids, ds = make_dataset(ws), Dataset(ws, "cards")
+    day = datetime(2026, 3, 1, 23, 50, tzinfo=UTC)
+    first, second = ({str(n): Work(who="ada", seconds=90, when=day + timedelta(hours=n))} for n in (0, 1))
+    write_book(ds, Book(samples={
+        ids[0]: Task(id=1, url="u", state="pulled", work=first), ids[1]: Task(id=2, url="u", state="pulled", work=second),
+        ids[2]: Task(id=3, url="u", state="pushed")}))  # fmt: skip
+    publish(ws)
+    found = rows(ws, "SELECT who, tool, CAST(day AS VARCHAR), changes, samples, minutes FROM annotation_activity WHERE tool = 'label_studio' ORDER BY day")  # fmt: skip
+    assert found == [("ada", "label_studio", "2026-03-01", 1, 1, 1.5), ("ada", "label_studio", "2026-03-02", 1, 1, 1.5)]
+    (ds.path / "label_studio.json").write_text('{"samples": 3}')
+    publish(ws)
+    assert one(ws, "SELECT count(*) FROM label_studio_work") == 0
+    assert one(ws, "SELECT count(*) FROM problems WHERE source LIKE '%label_studio.json'") == 1
 
 
 def test_findings_of_the_last_check_are_rows(ws: Workspace) -> None:

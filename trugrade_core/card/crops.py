@@ -31,6 +31,8 @@ from trugrade_core.workspace import now
 TOOL = "derive"
 MOVED_FROM = "moved_from"
 """Attribute of what a person said of a crop that was superseded: the annotation there."""
+DRAWN_ON = "drawn_on"
+"""Attribute of a label on a scan: the dataset of crops from which it was carried back."""
 SUPERSEDED = "superseded"
 SAME_PX = 1e-3
 """Two cuts of a region are the same when their corners lie this close in the scan."""
@@ -96,7 +98,7 @@ class Crops:
         words = (
             None if entry.op == "delete" or entry.value is None else _words(entry.label, entry.value, entry.attributes)
         )
-        self._heads[entry.annotation] = _Head(entry.entry, entry.sample, _came_with_the_scan(entry), words)
+        self._heads[entry.annotation] = _Head(entry.entry, entry.sample, came_with_the_scan(entry), words)
         self._of_sample.setdefault(entry.sample, set()).add(entry.annotation)
 
     def of_scan(self, dataset: str, scan: str) -> list[Sample]:
@@ -123,7 +125,7 @@ class Crops:
                 if old.parent and old.id not in wanted.values() and old.excluded is None
             }  # fmt: skip
             heads, origin = self._said({*wanted.values(), *(old.id for old in stale.values())}) if stale else ({}, {})
-            told = {id: said for id, own in heads.items() if (said := [e for e in own if not _came_with_the_scan(e)])}
+            told = {id: said for id, own in heads.items() if (said := [e for e in own if not came_with_the_scan(e)])}
             samples, entries = [], []
             for crop, labels in crops:
                 old, status = stale.get(crop.parent.region) if crop.parent else None, None
@@ -191,7 +193,7 @@ class Crops:
         """What people said of `old`, as said of `new`: by the same people, when they said it, at the same place of the
         card. Of `there`, what is said of `new` already, it replaces what is older: what was moved once is not doubled. A
         label that came with the scan keeps its origin, so that what they changed or deleted does not come back."""
-        came = {_carried_id(old.id, label.origin): label.origin for label in labels}
+        came = {carried_id(old.id, label.origin): label.origin for label in labels}
         between = Cut("", inverse(_matrix(old)) @ _matrix(new), (new.main.width, new.main.height))
         began = {_beginning(entry.annotation, origin): entry.annotation for entry in there}
         last: dict[str, datetime] = {}
@@ -206,12 +208,12 @@ class Crops:
                 if inside is None:
                     continue
                 value = inside[0]
-            id = status_id(new.id, entry.layer) if isinstance(value, Status) else _carried_id(
+            id = status_id(new.id, entry.layer) if isinstance(value, Status) else carried_id(
                 new.id, came.get(entry.annotation, entry.annotation))  # fmt: skip
             if not isinstance(value, Status) and entry.annotation not in came:
                 id = began.get(_beginning(entry.annotation, origin), id)
             heads = [head for head in there if head.annotation == id]
-            known = [head.when for head in heads if not _came_with_the_scan(head)]
+            known = [head.when for head in heads if not came_with_the_scan(head)]
             if known and max(known) >= last[entry.annotation]:
                 count["older"] += max(known) > last[entry.annotation]
                 continue
@@ -232,7 +234,7 @@ class Crops:
         wanted = set()
         for label in labels:
             annotation = Annotation(
-                id=_carried_id(crop, label.origin), sample=crop, label=label.label,
+                id=carried_id(crop, label.origin), sample=crop, label=label.label,
                 value=label.value, attributes={**label.attributes, "from": label.origin},
             )  # fmt: skip
             wanted.add(annotation.id)
@@ -250,7 +252,8 @@ class Crops:
         return found
 
 
-def _came_with_the_scan(entry: LogEntry) -> bool:
+def came_with_the_scan(entry: LogEntry) -> bool:
+    """Whether a crop's entry says what was said of the scan, and nobody has said anything since."""
     return entry.tool == TOOL and MOVED_FROM not in entry.attributes
 
 
@@ -266,7 +269,8 @@ def _beginning(annotation: str, origin: dict[str, str]) -> str:
     return annotation
 
 
-def _carried_id(crop: str, origin: str) -> str:
+def carried_id(crop: str, origin: str) -> str:
+    """The id on a crop of what is the annotation `origin` on its scan."""
     return digest({"crop": crop, "from": origin})[:16]
 
 

@@ -420,6 +420,21 @@ TABLES = (
         ),
     ),
     Table(
+        "label_studio_work",
+        "Annotations that were pulled from Label Studio: by whom, when and in how long. What they say is in annotation_log.",
+        (
+            *columns("""
+            dataset VARCHAR name of the dataset
+            sample_id VARCHAR sample that was annotated
+            task_id BIGINT Label Studio's task
+            who VARCHAR the person, by the lab's name
+            submitted TIMESTAMP when it was last submitted there, UTC
+            minutes DOUBLE how long it was open there, as Label Studio counts it
+        """),
+            SOURCE,
+        ),
+    ),
+    Table(
         "tasks",
         "What this lab can learn, with the metric that decides.",
         columns("""

@@ -54,6 +54,8 @@ def all_sources(ws: Workspace) -> Iterator[Source]:
         yield source(_dataset, file)
     for file in ws.datasets.glob("*/checks/*.json"):
         yield source(_check, file)
+    for file in ws.datasets.glob("*/label_studio.json"):
+        yield source(_label_studio, file)
     for file in ws.datasets.glob("*/versions/v*/version.json"):
         yield source(_version, file, "samples.parquet", "annotations.parquet")
     for folder in list_ids(ws.runs):
@@ -301,6 +303,23 @@ def _experiment(source: Source) -> Rows:
             continue  # a line torn by a kill stands alone
         rows.append({**found, "logged": found.get("timestamp")})
     return {"tracked_experiments": rows}
+
+
+def _label_studio(source: Source) -> Rows:
+    return {
+        "label_studio_work": [
+            {
+                "dataset": source.file.parent.name,
+                "sample_id": sample,
+                "task_id": task["id"],
+                "who": work["who"],
+                "submitted": work["when"],
+                "minutes": work["seconds"] / 60,
+            }
+            for sample, task in read_mapping(source.file)["samples"].items()
+            for work in task["work"].values()
+        ]
+    }
 
 
 def _check(source: Source) -> Rows:

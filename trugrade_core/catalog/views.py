@@ -58,15 +58,15 @@ VIEWS = (
     ),
     View(
         "annotation_activity",
-        "What each person did by hand, a row a dataset, tool and day. Work at Label Studio counts on the day it was pulled.",
+        "What each person did by hand, a row a dataset, tool and day; of Label Studio what was pulled, on the day of its work.",
         columns("""
             dataset VARCHAR name of the dataset
             who VARCHAR the person
             tool VARCHAR annotator, canvas, label_studio, explorer, consensus or cli
             day DATE the day, UTC
-            changes BIGINT entries in the log
+            changes BIGINT entries in the log; of Label Studio annotations submitted
             samples BIGINT different samples
-            minutes DOUBLE time from each change to the next, in minutes; pauses over five minutes are left out
+            minutes DOUBLE time from each change to the next, in minutes, pauses over five left out; of Label Studio as it counts
         """),
         """
         SELECT dataset, who, tool, CAST(logged AS DATE) AS day, count(*) AS changes, count(DISTINCT sample_id) AS samples,
@@ -75,9 +75,13 @@ VIEWS = (
           SELECT dataset, who, tool, logged, sample_id,
             date_diff('millisecond', lag(logged) OVER (PARTITION BY who ORDER BY logged, position), logged) / 60000.0 AS gap
           FROM annotation_log
-          WHERE tool IN ('annotator', 'canvas', 'label_studio', 'explorer', 'consensus', 'cli')
+          WHERE tool IN ('annotator', 'canvas', 'explorer', 'consensus', 'cli')
         ) AS steps
         GROUP BY dataset, who, tool, CAST(logged AS DATE)
+        UNION ALL
+        SELECT dataset, who, 'label_studio', CAST(submitted AS DATE), count(*), count(DISTINCT sample_id), sum(minutes)
+        FROM label_studio_work
+        GROUP BY dataset, who, CAST(submitted AS DATE)
         """,
     ),
     View(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trugrade_core.cli.console import follow_job, line, say, table, who, workspace
 from trugrade_core.cli.data import WholeName
 from trugrade_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from trugrade_core.workflows.carrying import CarryReport
 
 
 def derive(
@@ -92,4 +95,58 @@ def _show(report: dict[str, Any]) -> None:
         line(f"Next: annotate the crops in the app, then trugrade data split {report['dataset']}")
 
 
-COMMANDS = (derive,)
+def carry_back(
+    name: WholeName,
+    preview: Annotated[bool, typer.Option("--preview", help="Only tell what would be said of the scans.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take the last carrying back from this dataset back.")] = False,
+) -> None:
+    """Say of the scans what was drawn on their crops.
+
+    Shapes drawn on crops, in the app or in Label Studio, are put on the scan
+    in its own pixels, by the same author. Crops overlap: what was drawn on two
+    of them is one shape on the scan, with the worse severity. Scores and tags
+    are the crop's own. Doing it again changes what was changed on the crops
+    since; what people changed on the scan stays.
+
+    --json: {"dataset", "into" (datasets of scans), "scans", "added",
+    "changed", "removed", "unchanged", "joined", "touched" (changed on the scan
+    by people, left), "came" (came with the scan and changed on the crop, left),
+    "whole" (scores and tags, left), "classes" (new ones), "left_out":
+    [{"dataset", "sample", "reason"}], "steps": {dataset: step}}; with --undo
+    {dataset of scans: {"step", "what", "entries", "samples", "left"}}
+    """
+    from trugrade_core.workflows import carrying
+
+    if undo:
+        done = carrying.undo_carry_back(workspace(), name, who=who())
+        say(done, lambda: _show_undone(done))
+        return
+    report = carrying.carry_back(workspace(), name, who=who(), preview=preview)
+    say(report.model_dump(mode="json"), lambda: _show_carried(report, preview))
+
+
+def _show_undone(done: dict[str, dict[str, Any]]) -> None:
+    for source, one in done.items():
+        left = f"; {one['left']} were changed since and stay" if one["left"] else ""
+        line(f"Undone in '{source}': {one['entries']} labels{left}.")
+
+
+def _show_carried(report: CarryReport, preview: bool) -> None:
+    into = " and ".join(f"'{source}'" for source in report.into)
+    done = f"Labels on scans in {into}, {'to be ' if preview else ''}" if into else "Nothing to carry back: labels "
+    counts = f"added: {report.added}, changed: {report.changed}, removed: {report.removed}, " if into else ""
+    line(f"{done}{counts}there already: {report.unchanged}.")
+    for note in report.notes():
+        line(f"Note: {note}")
+    if report.left_out:
+        table(
+            ["scan", "of", "why it is left out"],
+            [(s["sample"], s["dataset"], s["reason"]) for s in report.left_out[:50]],
+        )
+    if preview and report.into:
+        line(f"Do it: trugrade data carry-back {report.dataset}")
+    elif report.steps:
+        line(f"Take it back: trugrade data carry-back {report.dataset} --undo")
+
+
+COMMANDS = (derive, carry_back)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trugrade_core.card import carry as carrying
 from trugrade_core.card import outline, pixels, plane, regions
-from trugrade_core.card.crops import FOLLOWS, Crops, Label
+from trugrade_core.card.crops import DRAWN_ON, FOLLOWS, Crops, Label
 from trugrade_core.card.geometry import apply
 from trugrade_core.card.refine import refine
 from trugrade_core.data.card_facts import FORMATS
@@ -300,6 +300,8 @@ class _Work:
                 if self.options.whole_labels:
                     for own in found.values():
                         own.append(Label(annotation.id, annotation.label, value, dict(annotation.attributes)))
+            elif annotation.attributes.get(DRAWN_ON) == self.to:  # it stands on the crops, as it was drawn there
+                continue
             elif isinstance(value, Box | Polygon | Mask) and annotation.label in names:
                 for region, (inside, clipped) in carrying.carry(annotation, cuts).items():
                     more: dict[str, str | float | bool | None] = {"clipped": True} if clipped else {}

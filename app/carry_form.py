@@ -1,0 +1,68 @@
+"""Carry back: what was drawn on crops, said of the scans that they were cut from."""
+
+from __future__ import annotations
+
+from html import escape
+
+import streamlit as st
+
+from app import look, state
+from trugrade_core.data.store import Dataset
+from trugrade_core.workflows import carrying
+from trugrade_core.workflows.carrying import CarryReport
+from trugrade_core.workspace import Workspace
+
+SHOWN = 200
+
+
+def show(ws: Workspace, dataset: str) -> None:
+    """Below the form that cuts; `dataset` holds the crops."""
+    if not any(crop.parent for crop in Dataset.open(ws, dataset).iter_samples()):
+        return
+    st.subheader("Carry labels back to the scans")
+    st.caption("Shapes drawn on crops, here or in Label Studio, are put on the scan in its own pixels, and so reach other tasks. "
+               "What was drawn on two overlapping crops is one shape there.")  # fmt: skip
+    if done := st.session_state.pop("carry-said", ""):
+        st.success(done, icon=":material/check_circle:")
+    with look.errors("looking what would be carried back"):
+        report = _preview(ws, dataset)
+        waiting = report.added + report.changed + report.removed
+        st.html(look.facts([
+            ("new on the scans", f"{report.added:,}", f"{report.joined:,} of them drawn on several crops" if report.joined else ""),
+            ("changed", f"{report.changed:,}", ""), ("removed", f"{report.removed:,}", ""),
+            ("there already", f"{report.unchanged:,}", ""),
+        ]))  # fmt: skip
+        for note in report.notes():
+            st.caption(note[0].upper() + note[1:])
+        if report.left_out:
+            with st.expander(f"Left out: {look.count(len(report.left_out), 'scan')}", expanded=True):
+                look.table(["scan", "of", "why"], [[row["sample"], escape(row["dataset"]), escape(row["reason"])] for row in report.left_out[:SHOWN]],
+                           key="carry-left-out")  # fmt: skip
+    go, back, _ = st.columns([2, 2, 5])
+    who = state.who()
+    if go.button("Carry back", icon=":material/upload:", disabled=not waiting, key="carry-go",
+                 help=None if waiting else "The scans say all of it already."):  # fmt: skip
+        with look.errors("carrying back"):
+            done = carrying.carry_back(ws, dataset, who=who)
+            labels = look.count(done.added + done.changed + done.removed, "label")
+            _say(f"{labels} carried back to {look.count(done.scans, 'scan')}.")
+    if back.button(
+        "Undo the last", key="carry-undo", help="Takes back what the last carrying back has said of the scans."
+    ):
+        with look.errors("undoing"):
+            undone = carrying.undo_carry_back(ws, dataset, who=who)
+            _say(f"{look.count(sum(one['entries'] for one in undone.values()), 'label')} taken back.")
+
+
+def _say(done: str) -> None:
+    st.session_state["carry-said"] = done
+    st.rerun()
+
+
+def _preview(ws: Workspace, dataset: str) -> CarryReport:
+    """Kept until a log changes, of the crops or of the scans."""
+    ds = Dataset.open(ws, dataset)
+    names = sorted({crop.parent.dataset for crop in ds.iter_samples() if crop.parent})
+    logs = [state.stamp(Dataset(ws, name).log_path) for name in (dataset, *names)]
+    return state.cached(("carry back", dataset), (*logs, state.stamp(ds.samples_path)),
+                        lambda: carrying.carry_back(ws, dataset, who="", preview=True))  # fmt: skip
