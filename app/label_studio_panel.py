@@ -9,10 +9,13 @@ import streamlit as st
 
 from app import jobcard, look, state
 from trugrade_core.annotate.label_studio import serve as serving
-from trugrade_core.workflows import labelling
+from trugrade_core.data.filters import from_params
+from trugrade_core.data.store import Dataset
+from trugrade_core.workflows import exploring, labelling
 from trugrade_core.workspace import Workspace
 
 SHOWN = 100
+UNLABELLED = "not labelled yet"
 LAMPS = {"off": ("radio_button_unchecked", "off"), "starting": ("progress_activity", "starting"), "up": ("check_circle", "up")}  # fmt: skip
 
 
@@ -95,6 +98,7 @@ def _dataset(ws: Workspace, dataset: str, own: dict[str, Any], *, up: bool) -> N
             "Push", type="secondary" if own["pushed"] else "primary", icon=":material/upload:", disabled=not up
         ):
             _start(ws, "push", dataset)
+        _push_some(ws, dataset, up=up)
         look_now = st.button("What changed there", icon=":material/difference:", disabled=not (up and own["project"]))
         if st.button(
             "Pull",
@@ -130,9 +134,37 @@ def _name(ws: Workspace, people: list[str]) -> None:
         st.caption("From the next pull on; what was pulled keeps its name.")
 
 
-def _start(ws: Workspace, what: str, dataset: str) -> None:
+def _push_some(ws: Workspace, dataset: str, *, up: bool) -> None:
+    """Push with choices: which samples, whose suggestions, and what helps when the project there was changed."""
+    ds = Dataset.open(ws, dataset)
+    with st.popover("Push some", icon=":material/filter_list:", disabled=not up):
+        kept = exploring.saved_filters(ds)
+        chosen = st.selectbox("Samples", ["", UNLABELLED, *kept], format_func=lambda name: name or "all", key="label-some",
+                              help="Filters are kept in the explorer, under Browse.")  # fmt: skip
+        runs = ["", *(run.id for run in state.trained(ws))]
+        run = st.selectbox("Predictions", runs, format_func=lambda id: id or "the labels known here", key="label-run")
+        new = st.checkbox("Start another project", key="label-new", help="Such as when somebody has deleted it there.")
+        template = st.checkbox("Put the lab's template back first", key="label-template",
+                               help="When it was changed there so that results would not be understood.")  # fmt: skip
+        if st.button("Push these", key="label-push-some"):
+            with look.errors("choosing samples"):
+                f = (
+                    from_params({"status": "unlabelled"})
+                    if chosen == UNLABELLED
+                    else kept[chosen].filter
+                    if chosen
+                    else None
+                )
+                ids = exploring.explorer(ws, dataset).ids(f) if f else None
+                if ids == []:
+                    st.info(f"No sample is in '{chosen}' at the moment.", icon=":material/filter_list_off:")
+                    return
+                _start(ws, "push", dataset, ids=ids, run=run, new_project=new, restore_template=template)
+
+
+def _start(ws: Workspace, what: str, dataset: str, **words: Any) -> None:
     with look.errors(f"starting the {what}"):
-        job = labelling.start_job(ws, what, dataset, who=state.who())
+        job = labelling.start_job(ws, what, dataset, who=state.who(), **words)
         state.keep(job=job.id)
         st.rerun()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -10,7 +11,10 @@ from streamlit.testing.v1 import AppTest
 from app import label_studio_panel
 from tests.app.conftest import said
 from trugrade_core.annotate.label_studio.serve import Served
-from trugrade_core.workflows import creating
+from trugrade_core.data.filters import from_params
+from trugrade_core.data.store import Dataset
+from trugrade_core.runs import RunFolder
+from trugrade_core.workflows import creating, exploring
 from trugrade_core.workspace import Workspace
 
 Open = Callable[..., AppTest]
@@ -48,3 +52,33 @@ def test_a_server_that_starts_or_is_off_is_shown_as_such(
     text = said(at)
     assert words in text and "Maria" in text and "secret" not in text
     assert all(b.disabled for b in at.button if b.label in ("Push", "Pull", "What changed there"))
+
+
+def test_some_samples_are_pushed_with_suggestions(
+    full: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ds = Dataset.open(full, "cards")
+    exploring.save_filter(ds, "in doubt", from_params({"status": "unsure"}), who="ann")
+    exploring.save_filter(ds, "done ones", from_params({"status": "done"}), who="ann")
+    own = {"pushed": 0, "pulled": 0, "released": 0, "project": 1, "url": "", "people": {}}
+    server = vars(Served("off", "", "", "", "", ""))
+    found = {"server": "up", "url": "http://127.0.0.1:9", "own": server, "reason": "", "dataset": own}
+    started: list[dict[str, Any]] = []
+
+    def start(ws: Workspace, what: str, name: str, **words: Any) -> RunFolder:
+        started.append({"what": what, **words})
+        return RunFolder.create(ws.jobs, {"kind": "label", "args": {}, "title": "Push", "who": ""})
+
+    monkeypatch.setattr(label_studio_panel.labelling, "status", lambda ws, name: found)
+    monkeypatch.setattr(label_studio_panel.labelling, "start_job", start)
+    at = open_page(full, "datasets", dataset="cards", view="label_studio")
+    at.selectbox(key="label-some").select("in doubt").run()
+    at.button(key="label-push-some").click().run()
+    assert "No sample is in 'in doubt' at the moment." in said(at) and not started
+    at.selectbox(key="label-some").select("done ones").run()
+    at.checkbox(key="label-template").check().run()
+    at.button(key="label-push-some").click().run()
+    (words,) = started
+    done = [s.id for s in ds.iter_samples() if s.status == "done"]
+    assert done and words["ids"] == done
+    assert (words["what"], words["run"], words["new_project"], words["restore_template"]) == ("push", "", False, True)

@@ -27,7 +27,7 @@ All = Annotated[bool, typer.Option("--all", help="Every sample of the dataset.")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how many would change; write nothing.")]
 
 
-def _opened(name: str, where: str, saved: str) -> tuple[Explorer, Filter, str]:
+def opened(name: str, where: str, saved: str) -> tuple[Explorer, Filter, str]:
     """The index, the filter and the order that goes with a saved one."""
     from trugrade_core.data.filters import from_line
     from trugrade_core.workflows import exploring
@@ -52,7 +52,7 @@ def explore(
     """What the samples that fit are like: counts, classes, sizes in mm, scores, where on the card; and saved filters."""
     from trugrade_core.workflows import exploring
 
-    found, f, _ = _opened(name, where, filter)
+    found, f, _ = opened(name, where, filter)
     if save_as:
         exploring.save_filter(found.ds, save_as, f, who=who())
     if forget:
@@ -96,7 +96,7 @@ def find(
     """The samples that fit a filter, a page at a time."""
     from trugrade_core.workflows import exploring
 
-    found, f, order = _opened(name, where, filter)
+    found, f, order = opened(name, where, filter)
     answer = exploring.find(found, f, sort=sort or order, page=page, size=limit)
 
     def human() -> None:
@@ -212,7 +212,7 @@ def subset(
     """Make a dataset of the samples that fit, with all that was said of them; it shares the images."""
     from trugrade_core.workflows import exploring
 
-    _, f, _ = _opened(name, where, filter)
+    _, f, _ = opened(name, where, filter)
     made = follow_job(exploring.start_subset(workspace(), name, f, new, who=who()))
     say(made, lambda: line(f"{made['images']:,} samples in '{new}'. Next: trugrade data split {new}"))
 
@@ -231,7 +231,7 @@ def _edit(name: str, make: Callable[[], Edit], where: str, saved: str, all: bool
     except ValidationError as e:
         problem = e.errors()[0]
         raise UsageError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}") from e
-    found, f, _ = _opened(name, where, saved)
+    found, f, _ = opened(name, where, saved)
     if dry_run:
         total, changes = preview(found, edit, f)
         say({"what": edit.words(), "fit": total, "would_change": changes},

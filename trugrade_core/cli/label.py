@@ -8,6 +8,7 @@ import typer
 
 from trugrade_core.cli.console import follow_job, line, say, table, who, workspace
 from trugrade_core.cli.data import WholeName
+from trugrade_core.cli.explore import Saved, Where, opened
 from trugrade_core.errors import UsageError
 
 app = typer.Typer(help="Label Studio, for teams: connect, push, diff, pull, keep in step.", no_args_is_help=True)
@@ -74,6 +75,8 @@ def push(
     name: WholeName,
     task: Task = "",
     sample: Samples = None,
+    where: Where = "",
+    filter: Saved = "",
     run: Annotated[str, typer.Option(help="Send what this run or artifact says as suggestions.")] = "",
     new_project: Annotated[
         bool, typer.Option("--new-project", help="Start another project, such as when it was deleted.")
@@ -85,6 +88,13 @@ def push(
     """Send samples with what is known of them as predictions. What was sent is read-only in the lab until it is pulled."""
     from trugrade_core.workflows import labelling
 
+    if where or filter:
+        if sample:
+            raise UsageError("--sample and a filter are both given", what_to_do="Give one of them.")
+        found_by, f, order = opened(name, where, filter)
+        sample = found_by.ids(f, order)
+        if not sample:
+            raise UsageError(f"no sample of '{name}' fits {where or filter!r}", what_to_do=f"Look first: trugrade data find {name} --where …")  # fmt: skip
     words = {"task": task, "ids": sample, "run": run, "new_project": new_project, "restore_template": restore_template}
     found = follow_job(labelling.start_job(workspace(), "push", name, who=who(), **words))
 
