@@ -26,32 +26,37 @@ def show(ws: Workspace, dataset: str) -> None:
         st.success(done, icon=":material/check_circle:")
     with look.errors("looking what would be carried back"):
         report = _preview(ws, dataset)
-        waiting = report.added + report.changed + report.removed
-        st.html(look.facts([
-            ("new on the scans", f"{report.added:,}", f"{report.joined:,} of them drawn on several crops" if report.joined else ""),
-            ("changed", f"{report.changed:,}", ""), ("removed", f"{report.removed:,}", ""),
-            ("there already", f"{report.unchanged:,}", ""),
-        ]))  # fmt: skip
-        for note in report.notes():
-            st.caption(note[0].upper() + note[1:])
-        if report.left_out:
-            with st.expander(f"Left out: {look.count(len(report.left_out), 'scan')}", expanded=True):
-                look.table(["scan", "of", "why"], [[row["sample"], escape(row["dataset"]), escape(row["reason"])] for row in report.left_out[:SHOWN]],
-                           key="carry-left-out")  # fmt: skip
-    go, back, _ = st.columns([2, 2, 5])
-    who = state.who()
-    if go.button("Carry back", icon=":material/upload:", disabled=not waiting, key="carry-go",
+        _tell(report)
+        with st.container(horizontal=True):
+            _do(ws, dataset, report.added + report.changed + report.removed)
+
+
+def _tell(report: CarryReport) -> None:
+    facts = {
+        "new on the scans": report.added,
+        "changed": report.changed,
+        "removed": report.removed,
+        "there already": report.unchanged,
+    }
+    st.html(look.facts([(name, f"{count:,}", "") for name, count in facts.items()]))
+    for note in report.notes():
+        st.caption(note[0].upper() + note[1:])
+    if report.left_out:
+        with st.expander(f"Left out: {look.count(len(report.left_out), 'scan')}", expanded=True):
+            rows = [[escape(row[key]) for key in ("sample", "dataset", "reason")] for row in report.left_out[:SHOWN]]
+            look.table(["scan", "of", "why"], rows, key="carry-left-out")
+
+
+def _do(ws: Workspace, dataset: str, waiting: int) -> None:
+    if st.button("Carry back", icon=":material/upload:", disabled=not waiting, key="carry-go",
                  help=None if waiting else "The scans say all of it already."):  # fmt: skip
-        with look.errors("carrying back"):
-            done = carrying.carry_back(ws, dataset, who=who)
-            labels = look.count(done.added + done.changed + done.removed, "label")
-            _say(f"{labels} carried back to {look.count(done.scans, 'scan')}.")
-    if back.button(
-        "Undo the last", key="carry-undo", help="Takes back what the last carrying back has said of the scans."
-    ):
-        with look.errors("undoing"):
-            undone = carrying.undo_carry_back(ws, dataset, who=who)
-            _say(f"{look.count(sum(one['entries'] for one in undone.values()), 'label')} taken back.")
+        done = carrying.carry_back(ws, dataset, who=state.who())
+        labels = look.count(done.added + done.changed + done.removed, "label")
+        _say(f"{labels} carried back to {look.count(done.scans, 'scan')}.")
+    if carrying.undoable(ws, dataset) and st.button("Undo", icon=":material/undo:", key="carry-undo", type="tertiary",
+                                                    help="Takes back what the last carrying back has said of the scans."):  # fmt: skip
+        undone = carrying.undo_carry_back(ws, dataset, who=state.who())
+        _say(f"{look.count(sum(one['entries'] for one in undone.values()), 'label')} taken back.")
 
 
 def _say(done: str) -> None:

@@ -119,7 +119,7 @@ def test_the_report_says_what_came_of_it_and_leads_on(ws: Workspace, monkeypatch
     job.append("state", state="finished", reason="", attempt=1)
     at = page(ws, "cards", monkeypatch, job=job.id)
     text = said(at)
-    for words in ("of 7 scans", "27", "cut elsewhere now", "refined by the edges", "1 crop reach out of the scan", "at most 7 %",
+    for words in ("of 7 scans", "27", "cut elsewhere now", "refined by the edges", "1 crop reaches out of the scan and is black there", "at most 7 %",
                   "31 % of it lie outside", "corner:top_left"):  # fmt: skip
         assert words in text
     assert at.button(key="derive-next").label == "Look at the crops"

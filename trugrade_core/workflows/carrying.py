@@ -18,7 +18,7 @@ from trugrade_core.data import steps
 from trugrade_core.data.journal import parsed
 from trugrade_core.data.steps import Step, check_who
 from trugrade_core.data.store import DELETED, Dataset, annotation_in, list_datasets, put_entry
-from trugrade_core.errors import DatasetError
+from trugrade_core.errors import DatasetError, UsageError
 from trugrade_core.schema import Annotation, LogEntry, Sample, Score, Tags, digest
 from trugrade_core.workspace import Workspace, now
 
@@ -84,19 +84,33 @@ def carry_back(ws: Workspace, name: str, *, who: str, preview: bool = False) -> 
             report.classes += [c.name for c in classes]
             if not preview:
                 facts = {"classes": [c.model_dump() for c in (*ds.classes, *classes)]} if classes else {}
-                what = f"carry labels back from '{name}'"
-                report.steps[source] = steps.take(ds, Step(KIND, what, entries, [], facts), who=who)
+                report.steps[source] = steps.take(ds, Step(KIND, _what(name), entries, [], facts), who=who)
     return report
 
 
 def undo_carry_back(ws: Workspace, name: str, *, who: str) -> dict[str, dict[str, Any]]:
-    """{dataset of scans: see `steps.undo`} of the last carrying back from `name`. Raises UsageError where something else
-    was done with a dataset of scans since."""
+    """{dataset of scans: see `steps.undo`} of the last carrying back from `name`. Raises UsageError where there is none, or
+    something else was done since."""
+    sources = undoable(ws, name)
+    if not sources:
+        raise UsageError("there is no carry back to undo, or something else was done with the scans since", where=name,
+                         code="edit.nothing", what_to_do="Undo steps in the order in which they were taken, the last first.")  # fmt: skip
+    # Undone there with the tool of carrying back, for it is to be done again when the crops have been mended.
+    return {source: steps.undo(Dataset.open(ws, source), KIND, who=who, tool=TOOL) for source in sources}
+
+
+def undoable(ws: Workspace, name: str) -> list[str]:
+    """The datasets of scans in which carrying back from `name` was the last step. Raises DatasetError when it holds no
+    crops."""
     sources = sorted({crop.parent.dataset for crop in Dataset.open(ws, name).iter_samples() if crop.parent})
     if not sources:
         raise _no_crops(name)
-    # Undone there with the tool of carrying back, for it is to be done again when the crops have been mended.
-    return {source: steps.undo(Dataset.open(ws, source), KIND, who=who, tool=TOOL) for source in sources}
+    there = [Dataset(ws, source) for source in sources if source in list_datasets(ws)]
+    return [ds.name for ds in there if (last := steps.last(ds)) and (last.kind, last.what) == (KIND, _what(name))]
+
+
+def _what(name: str) -> str:
+    return f"carry labels back from '{name}'"
 
 
 def _no_crops(name: str) -> DatasetError:
