@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import re
+import secrets
 from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
-from urllib.parse import unquote
 
 import streamlit as st
 
-from app import look, overlay, state
+from app import jobcard, look, overlay, state
+from app.state import who as who
 from trugrade_core.annotate.indexes import log_of, samples_of
-from trugrade_core.annotate.saving import SampleState
+from trugrade_core.annotate.saving import SampleState, what
 from trugrade_core.data.store import Conflict, Dataset
 from trugrade_core.errors import TruGradeError
+from trugrade_core.runs import RunFolder
 from trugrade_core.schema import LogEntry
 from trugrade_core.workflows import annotating
+from trugrade_core.workflows import segmenter as weights
 from trugrade_core.workspace import Workspace
 
-COOKIE = "tg_who"
 _REMEMBER = """
 export default function ({ data }) {
+  if (!document.cookie.includes('tg_browser=')) document.cookie = `tg_browser=${data.browser}; path=/; max-age=31536000; SameSite=Strict`
   if (data.who) document.cookie = `tg_who=${encodeURIComponent(data.who)}; path=/; max-age=31536000; SameSite=Strict`
 }
 """
+BROWSER_COOKIE = "tg_browser"
 STRIP = 9
 
 
 # --- who --------------------------------------------------------------------------------------------------------
-
-
-def who() -> str:
-    """The name this browser goes by: chosen here, else remembered in its cookie, else the computer's user."""
-    if "annotate-who" not in st.session_state:
-        cookie = st.context.cookies.get(COOKIE)
-        st.session_state["annotate-who"] = (unquote(cookie) if isinstance(cookie, str) else "") or state.who()
-    return str(st.session_state["annotate-who"])
 
 
 def who_picker(ds: Dataset) -> None:
@@ -62,7 +58,15 @@ def who_picker(ds: Dataset) -> None:
             on_change=choose,
         )
     remember = st.components.v2.component("tg_remember", html="<span></span>", js=_REMEMBER)
-    remember(key="annotate-remember", data={"who": name})
+    remember(key="annotate-remember", data={"who": name, "browser": browser()})
+
+
+def browser() -> str:
+    """This browser's id, the same in all its tabs and after a reload: from its cookie, which `who_picker` sets."""
+    cookie = st.context.cookies.get(BROWSER_COOKIE)
+    if isinstance(cookie, str) and re.fullmatch("[0-9a-f]{16}", cookie):
+        return cookie
+    return str(st.session_state.setdefault("annotate-browser-id", secrets.token_hex(8)))
 
 
 def _short(name: str) -> str:
@@ -94,7 +98,32 @@ def tools(sources: dict[str, str], *, quick: bool) -> tuple[str, str]:
                               **state.in_url("suggest", "none", options))  # fmt: skip
         if not sources:
             st.caption("A trained run or an exported artifact suggests shapes here; card edges are found without one.")
+        segmenter(state.workspace())
     return tool, "" if source == "none" else str(source)
+
+
+def segmenter(ws: Workspace) -> None:
+    """Which method answers a click, and the better one as a download where it is not here."""
+    found = weights.state(ws)
+    st.markdown(f"**Click to segment:** {annotating.segmenter(ws)}")
+    job = st.session_state.get("annotate-segmenter-job")
+    live = bool(job) and state.status(RunFolder.find(ws, job, jobs=True)).live
+    if not found["here"] and not live:
+        offered = found["offered"]
+        st.button(
+            f"Get {offered['title']} ({offered['bytes'] / 1e6:.0f} MB, {offered['licence']})", icon=":material/download:",
+            key="annotate-get-segmenter", on_click=_get_segmenter, args=(ws,),
+            help="A model trained to outline what is clicked. Downloaded once, into this workspace. "
+            "Without a network: `trugrade weights segmenter --from FOLDER`.",
+        )  # fmt: skip
+    if job:
+        with st.container(width=560):
+            jobcard.show(job)
+
+
+def _get_segmenter(ws: Workspace) -> None:
+    with held_back():
+        st.session_state["annotate-segmenter-job"] = weights.start_download(ws, who=who()).id
 
 
 # --- conflicts --------------------------------------------------------------------------------------------------
@@ -127,15 +156,17 @@ def _settle(ws: Workspace, name: str, annotation: str, entry: str, who: str) -> 
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Inside a callback, which runs before the page is drawn: what goes wrong is shown when it is (`failed`)."""
+    """Inside a callback, which runs before the page is drawn: what goes wrong is shown when it is (`told`)."""
     try:
         yield
     except TruGradeError as e:
         st.session_state["annotate-failed"] = e
 
 
-def failed() -> None:
-    """Show what went wrong in a callback, once."""
+def told() -> None:
+    """Show what a callback has to say and what went wrong in it, once."""
+    if words := st.session_state.pop("annotate-told", ""):
+        st.toast(words)
     e = st.session_state.pop("annotate-failed", None)
     if e is not None:
         look.error(e)
@@ -221,22 +252,13 @@ def shape_rows(now: SampleState) -> list[dict[str, Any]]:
     for entry in now.shown:
         assert entry.value is not None  # noqa: S101 (a put has one)
         others = [h for h in now.heads[entry.annotation] if h.entry != entry.entry]
-        same = entry.model_dump_json(include={"op", "label", "value", "attributes"})
         rows.append({
-            "id": entry.annotation, "entry": entry.entry, "label": entry.label, "value": entry.value.model_dump(mode="json"),
+            "id": entry.annotation, "entry": entry.entry, "label": entry.label, "value": entry.value,
             "attributes": entry.attributes, "suggested_by": entry.suggested_by, "who": entry.who,
             "when": entry.when.isoformat(timespec="seconds"),
             "conflict": [{
                 "entry": h.entry, "op": h.op, "who": h.who, "when": h.when.isoformat(timespec="seconds"), "label": h.label,
-                "value": h.value.model_dump(mode="json") if h.value else None,
-                "same": h.model_dump_json(include={"op", "label", "value", "attributes"}) == same,
+                "value": h.value, "same": what(h) == what(entry),
             } for h in others],
         })  # fmt: skip
     return rows
-
-
-def revision(view: dict[str, Any]) -> str:
-    """Changes with anything in the view."""
-    import hashlib
-
-    return hashlib.sha256(json.dumps(view, sort_keys=True, default=str).encode()).hexdigest()[:16]

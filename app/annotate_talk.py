@@ -40,13 +40,12 @@ class Talk:
     def show(self, held: SampleState) -> None:
         """Draw the annotator. Its key is constant, so that the next sample is there at once."""
         notice, offered = self._suggested(held)
-        view = self._view(held) | {
-            "suggestions": [_offer(one) for one in [*offered, *_clicked(held)]],
-            "suggest": "",  # they come with the source that is chosen, without being asked for
-            "notice": st.session_state.pop("annotate-notice", "") or notice,
-        }
         annotator(
-            {**view, "rev": panels.revision(view)},
+            {
+                **self._view(held),
+                "suggestions": [_offer(one) for one in [*offered, *_clicked(held)]],
+                "notice": st.session_state.pop("annotate-notice", "") or notice,
+            },
             key=f"annotator-{self.ds.name}",
             on_commit=self.commit,
             on_navigate=self.navigate,
@@ -80,7 +79,7 @@ class Talk:
                     "name": c.name,
                     "shape": c.shape,
                     "color": overlay.color_of(c.name, names),
-                    "key": str(n) if n < 10 else "",
+                    "key": str(n) if n < 10 else f"Shift+{n - 9}" if n < 19 else "",
                 }
                 for n, c in enumerate(self.how["classes"], start=1)
             ],
@@ -96,7 +95,6 @@ class Talk:
             "next": [url for url in after if url],
             "previous": before,
             "who": panels.who(),
-            "quad_snap": True,
             "severities": list(SEVERITIES),
             "segment": annotating.segmenter(self.ws),
         }
@@ -133,12 +131,8 @@ class Talk:
 
     def ask(self, told: Mapping[str, Any]) -> None:
         """A click is segmented."""
-        if told["what"] != "segment":
-            return
         try:
-            found = annotating.clicked_shape(
-                self.ws, self.ds.name, told["sample"], told.get("label"), told.get("points") or [], told.get("box")
-            )
+            found = annotating.clicked_shape(self.ws, self.ds.name, told["sample"], told["label"], told["points"])
             st.session_state.setdefault("annotate-clicked", {})[told["sample"]] = found
         except TruGradeError as e:
             st.session_state["annotate-notice"] = f"{e.message}. {e.what_to_do}"
@@ -188,7 +182,7 @@ def _shown(row: Listed) -> str:
 
 
 def _offer(one: Suggestion) -> dict[str, Any]:
-    return {"id": one.id, "entry": None, "label": one.label, "value": one.value.model_dump(mode="json"), "attributes": {},
+    return {"id": one.id, "entry": None, "label": one.label, "value": one.value, "attributes": {},
             "suggested": True, "suggested_by": one.by}  # fmt: skip
 
 

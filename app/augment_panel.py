@@ -24,17 +24,20 @@ def show(ws: Workspace, editing: forms.Editing, config: RunConfig, key: str) -> 
         st.rerun()  # the form and the plan follow
     with look.errors("augmenting a sample"):
         looked = _looked(ws, config, st.session_state.get(f"{key}:sample") or "")
-        ids = state.cached(
-            ("train-samples", config.dataset), None, lambda: augmenting.training_samples(ws, config.dataset)
-        )
+        files = state.cached(("train-samples", config.dataset), None, lambda: _samples(ws, config.dataset))
         controls, pictures = st.columns([2, 5], gap="large")
         with controls:
-            within = _controls(ids, looked.within, key)
+            within = _controls(files, looked.within, key)
         with pictures:
             _pictures(replace(looked, within=within), key)
     if within != looked.within:
-        controls.button("Use these values", type="primary", icon=":material/check:", key=f"{key}:use",
+        controls.button("Use these values", icon=":material/check:", key=f"{key}:use",
                         on_click=_use, args=(editing, within, key))  # fmt: skip
+
+
+def _samples(ws: Workspace, dataset: str) -> dict[str, str]:
+    """{id: file} of what a training on this version sees."""
+    return state.names_of(ws, dataset.partition("@")[0], augmenting.training_samples(ws, dataset))
 
 
 def _looked(ws: Workspace, config: RunConfig, sample: str) -> augmenting.Looked:
@@ -42,8 +45,8 @@ def _looked(ws: Workspace, config: RunConfig, sample: str) -> augmenting.Looked:
     return state.cached(("augmented", *asked), None, lambda: augmenting.look_at(ws, config, sample))
 
 
-def _controls(ids: list[str], own: Settings | None, key: str) -> Settings | None:
-    st.selectbox("Sample", ids, key=f"{key}:sample")
+def _controls(names_of: dict[str, str], own: Settings | None, key: str) -> Settings | None:
+    st.selectbox("Sample", list(names_of), format_func=lambda id: names_of[id], key=f"{key}:sample")
     names = ["none", *PRESETS]
     now = next((name for name, preset in PRESETS.items() if preset == own), "border") if own else "none"
     name = st.selectbox("Preset", names, index=names.index(now), key=f"{key}:preset")

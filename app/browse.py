@@ -68,6 +68,11 @@ def _filter(name: str) -> Filter | None:
 @st.fragment
 def _tiles(found: Explorer, f: Filter, classes: Sequence[str]) -> None:
     """The count, the selection and a page of tiles; turning the page and selecting draw no more than this."""
+    with look.errors("opening the dataset"):
+        _page(state.explorer(found.ds.ws, found.ds.name), f, classes)  # with what others wrote meanwhile
+
+
+def _page(found: Explorer, f: Filter, classes: Sequence[str]) -> None:
     name = found.ds.name
     page = found.page(f, sort=explore_bar.sort(), number=_number(), size=PAGE)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):

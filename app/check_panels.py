@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import look, overlay, state
+from app import look, overlay, page_words, state
 from trugrade_core.data.acceptance import for_every_task
 from trugrade_core.data.checks.verdict import WORDS
 from trugrade_core.workflows import checking
@@ -40,10 +40,6 @@ def words_of(check: str) -> str:
     return check.replace("_", " ").capitalize()
 
 
-def sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"
-
-
 def verdict(report: Report) -> None:
     rank = report["verdict"]
     task = (
@@ -54,7 +50,7 @@ def verdict(report: Report) -> None:
     st.html(
         f'<div class="tg-verdict {rank}"><span class="tg-icon" aria-hidden="true">{VERDICT_ICONS[rank]}</span><div>'
         f"<b>{escape(WORDS[rank] if report['task'] else WORDS[rank].removesuffix(' for this task'))}</b><p>Because {escape(report['reason'])}.</p>"
-        f'<span class="tg-soft tg-small">{escape(sentence(task))} · {escape(seen)}</span></div></div>'
+        f'<span class="tg-soft tg-small">{escape(look.sentence(task))} · {escape(seen)}</span></div></div>'
     )
 
 
@@ -67,9 +63,9 @@ def tiles(report: Report, name: str, chosen: str) -> None:
         bar = 0 if found["score"] is None else 100 * found["score"]
         inner = (
             f'<span class="k">{words_of(check)}</span>'
-            f'<span class="v tg-sev-{found["status"]}">{look.icon(icon, sentence(word))}</span>'
+            f'<span class="v tg-sev-{found["status"]}">{look.icon(icon, look.sentence(word))}</span>'
             f'<span class="s tg-sev-{found["status"]}" title="free of findings:{score}"><span style="width:{bar:.0f}%"></span></span>'
-            f'<span class="n" title="{escape(found["why"])}">{escape(sentence(found["why"]))}</span>'
+            f'<span class="n" title="{escape(found["why"])}">{escape(look.sentence(found["why"]))}</span>'
         )
         on = check == chosen
         css = f"tg-check{' chosen' if on else ''}"
@@ -115,16 +111,18 @@ def _finding(ws: Workspace, report: Report, name: str, finding: Mapping[str, Any
 def _told(finding: Mapping[str, Any]) -> None:
     icon, word = SEVERITY[finding["severity"]]
     todo = (
-        "" if finding["action"].startswith("Nothing to do") else f'<div class="todo">{escape(finding["action"])}</div>'
+        ""
+        if finding["action"].startswith("Nothing to do")
+        else f'<div class="todo">{escape(page_words.said(finding["action"]))}</div>'
     )
     stands = "".join(
         f'<div class="todo">{look.icon("person")} {escape(a["who"])}, {escape(a["when"][:10])}: {escape(a["reason"])}</div>'
         for a in finding.get("accepted", ())
     )
     st.html(
-        f'<div class="tg-found"><div class="top"><b class="tg-sev-{finding["severity"]}">{look.icon(icon, sentence(word))}</b>'
+        f'<div class="tg-found"><div class="top"><b class="tg-sev-{finding["severity"]}">{look.icon(icon, look.sentence(word))}</b>'
         f'<span class="tg-soft">{words_of(finding["check"])}</span><span class="tg-mono tg-soft">{escape(finding["key"])}</span></div>'
-        f'<div class="why">{escape(sentence(finding["why"]))}.</div>{todo}{stands}</div>'
+        f'<div class="why">{escape(look.sentence(finding["why"]))}.</div>{todo}{stands}</div>'
     )
 
 

@@ -55,11 +55,11 @@ def _change(ws: Workspace, name: str, classes: list[dict[str, Any]]) -> None:
         after = [look.chip(f"{i} {c}") for i, c in enumerate(found["classes"]["after"], 1)]
         st.html(f'<span class="tg-soft">Then</span> {" ".join(after)}')
         for note in found["notes"]:
-            st.caption(note[:1].upper() + note[1:])
+            st.caption(look.sentence(note))
         if st.button(f"{ACTIONS[action]} it", key="classes-apply"):
             st.session_state["classes-turn"] = turn + 1  # the fields are empty again
             done = versioning.edit_classes(ws, name, edit, who=state.who(), tool="explorer")
-            tell(name, f"{done['what'].capitalize()}: done. Keep the dataset as a version to train on it.")
+            tell(name, f"{look.sentence(done['what'])}: done. Keep the dataset as a version to train on it.")
 
 
 def _asked(action: str, names: list[str], turn: int) -> ClassEdit | None:

@@ -104,7 +104,7 @@ def words(task: Task) -> str:
         size = f"{region.size_mm[0]:g} × {region.size_mm[1]:g} mm" + (" tiles" if region.part == "surface" else " each")
     margin = f", {region.margin_mm:g} mm of it outside the card" if region.margin_mm else ""
     overlap = f", overlapping by {region.overlap_mm:g} mm or more" if region.overlap_mm else ""
-    return f"{PARTS[region.part]}, {size}{margin}{overlap}; at the scan's own resolution.".capitalize()
+    return f"{look.sentence(PARTS[region.part])}, {size}{margin}{overlap}; at the scan's own resolution."
 
 
 def _preview(ws: Workspace, source: str, options: DeriveOptions) -> None:
@@ -148,11 +148,12 @@ def report(found: dict[str, Any], _args: dict[str, Any]) -> None:
     for note in found["notes"]:
         st.caption(note)
     if found["padded"]:
+        reach, are = ("reaches", "is") if found["padded"] == 1 else ("reach", "are")
         st.caption(
-            f"{look.count(found['padded'], 'crop')} reach out of the scan and are black there, at most {100 * found['most_padding']:.0f} %."
+            f"{look.count(found['padded'], 'crop')} {reach} out of the scan and {are} black there, at most {100 * found['most_padding']:.0f} %."
         )
     if skipped:
-        with st.expander(f"Left out: {look.count(len(skipped), 'scan or region')}", expanded=len(skipped) <= 20):
+        with st.expander(f"Left out: {len(skipped):,}", expanded=len(skipped) <= 20):
             look.table(
                 ["scan", "region", "why"],
                 [[look.clip(row["source"]), escape(row["region"] or "all"), escape(row["reason"])] for row in skipped[:SHOWN]],

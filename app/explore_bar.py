@@ -15,6 +15,7 @@ from trugrade_core.workflows import exploring
 from trugrade_core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from trugrade_core.data.editing import Applied
     from trugrade_core.data.explore import Explorer
 
 SORT_WORDS = {
@@ -38,6 +39,8 @@ RANGES = {
     "blur": ("Blur", "px"),
 }
 MOST_OPTIONS = 1000
+MOST_IDS = 300
+"""Ids that an address may hold."""
 CHOICES = {"excluded": "Excluded", "conflict": "In conflict"}
 _FIELD = {"tag": "tags", "annotator": "annotators", "finding": "findings", "class": "classes"}
 
@@ -144,7 +147,7 @@ def _widgets(found: Explorer, classes: Sequence[str]) -> None:
     for n, word in enumerate(shown):
         now = getattr(f, WORDS[word][0])
         columns[n % 2].multiselect(
-            LISTS[word], [*options[word], *(v for v in now if v not in options[word])], placeholder="any",
+            LISTS[word], [*options[word], *(v for v in now if v not in options[word])], placeholder="any", format_func=named,
             **follows(word, st.query_params.get(word, ""), _read_list(word), _write_list(word)),
         )  # fmt: skip
     for n, (word, (label, unit)) in enumerate(RANGES.items()):
@@ -164,6 +167,11 @@ def _widgets(found: Explorer, classes: Sequence[str]) -> None:
         "The same as text", help="As after --where in `trugrade data find`", placeholder="class=scratch size=0.1..0.5",
         **_as_text(f),
     )  # fmt: skip
+
+
+def named(value: str) -> str:
+    """How a value to filter by is called; one that is the word `none` itself stands in quotes."""
+    return "none" if value == NONE else "'none'" if value == "none" else value
 
 
 def _read_list(word: str) -> Callable[[str], list[str]]:
@@ -238,7 +246,7 @@ def _words(word: str, f: Filter) -> str:
     if word == "ids":
         return look.count(len(value), "sample")
     if isinstance(value, tuple):
-        return " or ".join(value)
+        return " or ".join(named(part) for part in value)
     if isinstance(value, Range):
         unit = RANGES[word][1]
         low, high = value.low, value.high
@@ -331,20 +339,24 @@ def _edits(found: Explorer) -> None:
 def undo(found: Explorer, batch: str) -> None:
     """Undo a batch and say what came of it."""
     with look.errors("undoing"):
-        note(exploring.undo(found, batch, who=who()), undone=True)
+        note(found, exploring.undo(found, batch, who=who()), undone=True)
         st.rerun()
 
 
-def note(done: Any, *, undone: bool = False) -> None:
+def note(found: Explorer, done: Applied, *, undone: bool = False) -> None:
     """Remember what an edit did, for the next run to say."""
-    st.session_state["explore-note"] = (exploring.applied(done), undone, asked().line())
+    st.session_state[_note(found)] = (exploring.applied(done), undone, asked().line())
+
+
+def _note(found: Explorer) -> str:
+    return f"explore-note:{found.ds.name}"
 
 
 def said(found: Explorer) -> None:
     """What the last edit did, with its undo, until one looks at something else; it stands under Edits then."""
-    kept = st.session_state.get("explore-note")
+    kept = st.session_state.get(_note(found))
     if not kept or kept[2] != asked().line():
-        st.session_state.pop("explore-note", None)
+        st.session_state.pop(_note(found), None)
         return
     done, undone, _ = kept
     words = f"**{done['what'][:1].upper()}{done['what'][1:]}**: {look.count(done['changed'], 'sample')} {'put back' if undone else 'changed'}"
@@ -354,7 +366,7 @@ def said(found: Explorer) -> None:
         if not undone and done["changed"] and st.button("Undo", icon=":material/undo:", key="explore-undo"):
             undo(found, done["batch"])
         if st.button("Close", type="tertiary", key="explore-close"):
-            del st.session_state["explore-note"]
+            del st.session_state[_note(found)]
             st.rerun()
     if done["left"]:
         left = done["left"]
@@ -362,10 +374,9 @@ def said(found: Explorer) -> None:
         with st.expander(
             f"{look.count(len(left), 'sample')} left as {'they are' if len(left) > 1 else 'it is'}: {'; '.join(whys[:3])[:200]}"
         ):
-            ids = ",".join(row["sample"] for row in left[:300])
-            look.linked(
-                look.link("datasets", "Show them", dataset=found.ds.name, view="browse", ids=ids), key="explore-left"
-            )
+            ids = ",".join(row["sample"] for row in left[:MOST_IDS])
+            words = "Show them" if len(left) <= MOST_IDS else f"Show the first {MOST_IDS} of them"
+            look.linked(look.link("datasets", words, dataset=found.ds.name, view="browse", ids=ids), key="explore-left")
 
 
 # --- read once a state of the dataset -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import explore_bar, look, state
 from app.annotate_panels import who
+from app.explore_bar import MOST_IDS
 from trugrade_core.data.filters import Filter
 from trugrade_core.schema import SampleStatus
 from trugrade_core.workflows import exploring
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from trugrade_core.data.explore import Explorer
 
 KINDS = {"Tag": "sell", "Score": "grade", "Class": "category", "Status": "check_circle", "Exclude": "block"}
-MOST_IDS = 300
-"""Ids that an address may hold."""
 SCORES = [n / 2 for n in range(2, 21)]
 
 
@@ -47,7 +46,7 @@ def bar(found: Explorer, f: Filter, total: int, classes: Sequence[str]) -> None:
     """What can be done to the selection; nothing where there is none."""
     name = found.ds.name
     marked = selected(name)
-    everything = bool(marked) and st.session_state.get("explore-all") == _everything(f)
+    everything = bool(marked) and st.session_state.get("explore-all") == _everything(name, f)
     if not marked:
         return
     with st.container(horizontal=True, vertical_alignment="center", key="explore-selection"):
@@ -75,19 +74,19 @@ def bar(found: Explorer, f: Filter, total: int, classes: Sequence[str]) -> None:
             return
         if total > len(marked):
             st.button(
-                f"All {total:,} that fit", type="tertiary", key="explore-everything", on_click=_take_all, args=(f,)
+                f"All {total:,} that fit", type="tertiary", key="explore-everything", on_click=_take_all, args=(name, f)
             )
         if len(marked) <= MOST_IDS and st.button("Show only these", type="tertiary", key="explore-only"):
             address = explore_bar.params(Filter(ids=tuple(marked)))
             state.go("datasets", dataset=name, view="browse", sample="", **address)
 
 
-def _take_all(f: Filter) -> None:
-    st.session_state["explore-all"] = _everything(f)
+def _take_all(name: str, f: Filter) -> None:
+    st.session_state["explore-all"] = _everything(name, f)
 
 
-def _everything(f: Filter) -> str:
-    return f"all {f.line()}"
+def _everything(name: str, f: Filter) -> str:
+    return f"{name}: all {f.line()}"
 
 
 # --- doing something to it ----------------------------------------------------------------------------------------
@@ -125,7 +124,7 @@ def _form(found: Explorer, f: Filter, kind: str, classes: Sequence[str]) -> None
                 progress.progress(min(done / whole, 1.0), f"{text}: {done:,} of {whole:,}")
 
         done = exploring.edit_all(found, edit, f, who=who(), expected=expected, progress=told)
-        explore_bar.note(done)
+        explore_bar.note(found, done)
         choose(found.ds.name, [])
         st.rerun()
 

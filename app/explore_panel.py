@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from app import charts, look, overlay
-from app.explore_bar import RANGES, cached_statistics, params
+from app.explore_bar import RANGES, cached_statistics, named, params
 from trugrade_core.data.filters import NONE, PLACES, WORDS, Filter, Place, Range, number
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ def panel(found: Explorer, f: Filter, classes: Sequence[str]) -> None:
     findings = [(code, code, n, "") for code, n in about["findings"]]
     parts.append(_bars(name, f, "Findings", "finding", findings, about["samples"]))
     for field, title in FIELDS.items():
-        rows = [(value or NONE, value or "none", n, "") for value, n in about[field]]
+        rows = [(value or NONE, named(value or NONE), n, "") for value, n in about[field]]
         if len(rows) > 1 or getattr(f, field):
             parts.append(_bars(name, f, title, field, rows, about["samples"]))
     for word, title, field in (("tag", "Tags", "tags"), ("annotator", "Annotators", "annotators")):
-        parts.append(_bars(name, f, title, word, [(v, v, n, "") for v, n in about[field]], about["samples"]))
+        parts.append(_bars(name, f, title, word, [(v, named(v), n, "") for v, n in about[field]], about["samples"]))
     parts += [_dpi(name, f, about), _histogram(name, f, "Blur", "blur", about["blur_px"], "px", "samples")]
     look.linked(f'<div class="tg-panel">{"".join(parts)}</div>', key="explore-panel")
     charts.download(_rows(about), name=f"{name}-statistics")
@@ -223,7 +223,7 @@ def _rows(about: dict[str, Any]) -> dict[str, list[Any]]:
     ]
     rows += [("class", label, n) for label, n, _ in about["classes"]]
     for field in (*FIELDS, "tags", "annotators", "findings", "score", "dpi"):
-        rows += [(field, NONE if value is None else value, n) for value, n in about[field]]
+        rows += [(field, "none" if value is None else value, n) for value, n in about[field]]
     for field in ("size_mm", "blur_px"):
         rows += [
             (f"{field} from", edge, n) for edge, n in zip(about[field]["edges"], about[field]["counts"], strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 import streamlit as st
 
@@ -19,20 +20,7 @@ def show(ws: Workspace, dataset: str) -> None:
     history = creating.guideline_history(ws, dataset)
     left, right = st.columns(2, gap="large")
     with left:
-        words = st.text_area(
-            "What annotators are told  :small[:gray[Markdown; shown beside the canvas and in Label Studio]]",
-            value=found["guidelines"], height=380, key=f"guidelines-{dataset}-{len(history)}",
-        )  # fmt: skip
-        pictures = st.file_uploader(
-            "Add example pictures", accept_multiple_files=True, key=f"guideline-pictures-{dataset}"
-        )
-        if st.button(
-            "Save", type="primary", icon=":material/save:", disabled=words == found["guidelines"] and not pictures
-        ):
-            with look.errors("saving the guidelines"):
-                lines = [creating.add_picture(ws, picture.getvalue(), name=picture.name) for picture in pictures]
-                creating.set_guidelines(ws, dataset, "\n\n".join([words.strip(), *lines]), who=state.who())
-                st.rerun()
+        words = _write(ws, dataset, found["guidelines"], history)
     with right:
         st.caption("As annotators see it")
         with st.container(border=True):
@@ -46,15 +34,46 @@ def show(ws: Workspace, dataset: str) -> None:
                 look.table(["when", "who", "words"], rows, key="guideline-history")
 
 
-def _task(ws: Workspace, dataset: str, task: str | None) -> None:
-    names = list(TASKS)
-    chosen = st.selectbox(
-        "What it is for", names, index=names.index(task) if task in names else None, width=420,
-        format_func=lambda name: f"{TASKS[name].title} · {name}", placeholder="nobody has said yet", key=f"task-of-{dataset}",
+def _write(ws: Workspace, dataset: str, now: str, history: list[dict[str, Any]]) -> str:
+    """The words in the box, and saving them. What somebody else saves comes into it only where nothing was written in it."""
+    box, begun = f"guidelines-{dataset}", f"guidelines-begun-{dataset}"
+    if begun not in st.session_state or st.session_state.get(box, "") in ("", st.session_state[begun]):
+        st.session_state[box] = st.session_state[begun] = now
+    if now != st.session_state[begun]:
+        st.warning(f"{history[-1]['who'] or 'Somebody'} has saved other words meanwhile. Saving yours replaces them; they stay under "
+                   "Earlier wordings.", icon=":material/group:")  # fmt: skip
+        with st.expander("Their words"):
+            st.markdown(now)
+    words = st.text_area(
+        "What annotators are told  :small[:gray[Markdown; shown beside the canvas and in Label Studio]]", height=380, key=box
     )  # fmt: skip
-    if chosen and chosen != task:
+    turn = st.session_state.get("guidelines-turn", 0)
+    pictures = st.file_uploader(
+        "Add example pictures", accept_multiple_files=True, key=f"guideline-pictures-{dataset}-{turn}"
+    )
+    same = words.strip() == now and not pictures
+    if st.button("Save", type="primary", icon=":material/save:", disabled=same):
+        with look.errors("saving the guidelines"):
+            lines = [creating.add_picture(ws, picture.getvalue(), name=picture.name) for picture in pictures]
+            creating.set_guidelines(ws, dataset, "\n\n".join([words.strip(), *lines]), who=state.who())
+            st.session_state["guidelines-turn"] = turn + 1  # the pictures are in the words now
+            del st.session_state[begun]
+            st.rerun()
+    return words
+
+
+def _task(ws: Workspace, dataset: str, task: str | None) -> None:
+    key, names = f"task-of-{dataset}", list(TASKS)
+    # The file leads: it may have been changed elsewhere. What is chosen here is written before this is drawn.
+    known = task in names
+    st.session_state[key] = task if known else None
+
+    def choose() -> None:
         with look.errors("setting the task"):
+            chosen = st.session_state[key]
             creating.set_task(ws, dataset, chosen)
             if not creating.describe(ws, dataset)["guidelines"]:
                 creating.set_guidelines(ws, dataset, TASKS[chosen].guidelines, who=state.who())
-            st.rerun()
+
+    st.selectbox("What it is for", names, index=0 if known else None, width=420, format_func=lambda name: f"{TASKS[name].title} · {name}",
+                 placeholder="nobody has said yet", key=key, on_change=choose)  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from app import jobcard, look, state, uploads
+from app import jobcard, look, page_words, state, uploads
 from trugrade_core.data.formats import FORMATS
 from trugrade_core.data.importing import ImportOptions
 from trugrade_core.errors import UsageError
@@ -169,12 +169,12 @@ def report(found: dict[str, Any], args: dict[str, Any]) -> None:
     ]
     st.html(look.facts(facts))
     for note in found.get("notes", []):
-        st.caption(note)
+        st.caption(page_words.said(note))
     if skipped:
         with st.expander(f"Left out: {look.count(len(skipped), 'file')}", expanded=len(skipped) <= 20):
             look.table(
                 ["file", "why"],
-                [[look.clip(row["file"]), escape(row["reason"])] for row in skipped[:SHOWN]],
+                [[look.clip(row["file"]), escape(page_words.said(row["reason"]))] for row in skipped[:SHOWN]],
                 key="import-skipped",
             )
             if len(skipped) > SHOWN:

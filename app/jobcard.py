@@ -63,10 +63,11 @@ def progress(folder: RunFolder) -> tuple[float, str]:
     event, eta = journal.progress, journal.eta()
     total = event.get("total") or 0
     if not total:
-        return 0.0, event.get("text") or "waiting to begin"
+        waits = state.status(folder).state == "queued"
+        return 0.0, event.get("text") or ("waiting to begin" if waits else "starting")
     text = f"{event.get('text', '')} · {event['done']:,} of {total:,} {event.get('unit', '')}".strip(" ·")
     if eta["seconds"] is not None:
-        text += f" · about {look.duration(eta['seconds'])} left"
+        text += f" · about {look.time_left(eta['seconds'])} left"
     return min(1.0, event["done"] / total), text
 
 
@@ -74,10 +75,16 @@ def _ended(folder: RunFolder, now: Status) -> None:
     if now.state == "finished":
         st.html(f"{look.badge('finished')} {look.clip(title(folder), 40)} · {look.ago(now.t)}")
     elif now.state in ("failed", "crashed"):
-        look.error(TruGradeError(now.reason or "the job ended early", where=folder.id, what_to_do=now.what_to_do))
+        look.error(TruGradeError(now.reason or "the job ended early", where=_input(folder), what_to_do=now.what_to_do))
         log(folder)
     else:
         st.html(f'{look.badge(now.state)} <span class="tg-soft">{escape(now.reason)}</span>')
+
+
+def _input(folder: RunFolder) -> str:
+    """What the failed job had before it, if it said so: its own id is nobody's input."""
+    where = str((folder.last("state").get("error") or {}).get("where") or "")
+    return "" if where == folder.id else where
 
 
 def log(folder: RunFolder) -> None:

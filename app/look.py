@@ -19,8 +19,9 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import state
+from app import page_words, state
 from trugrade_core.errors import TruGradeError
+from trugrade_core.workspace import Workspace
 
 STATES = {
     "queued": "schedule",
@@ -60,12 +61,15 @@ def frame() -> None:
 
 
 @contextlib.contextmanager
-def head(title: str, *, chips: Sequence[str] = (), note: str = "") -> Iterator[DeltaGenerator]:
-    """Title and context chips on the left; what is drawn inside (the primary button) stands at the far right."""
+def head(title: str, *, chips: Sequence[str] = (), note: str = "", one_line: bool = False) -> Iterator[DeltaGenerator]:
+    """Title and context chips on the left; what is drawn inside (the primary button) stands at the far right.
+
+    `one_line`: the chips get narrower instead of going on below, so that one which comes or goes moves nothing."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="page-head"):
         with st.container(width="stretch"):
             said = f'<span class="tg-soft">{escape(note)}</span>' if note else ""
-            linked(f'<div class="tg-title"><h1>{escape(title)}</h1>{"".join(chips)}{said}</div>', key=f"head-{title}")
+            css = "tg-title tg-line" if one_line else "tg-title"
+            linked(f'<div class="{css}"><h1>{escape(title)}</h1>{"".join(chips)}{said}</div>', key=f"head-{title}")
         right = st.container(horizontal=True, width="content", vertical_alignment="center")
         with right:
             yield right
@@ -90,11 +94,14 @@ def link(page: str, inner: str, *, css: str = "tg-link", title: str = "", **para
     return f'<a class="{css}" href="{escape(href)}" data-page="{page}" data-params="{data}"{told}>{inner}</a>'
 
 
-def chip(text: str, *, icon: str = "", page: str = "", color: str = "", **params: str) -> str:
+def chip(text: str, *, icon: str = "", page: str = "", color: str = "", css: str = "", **params: str) -> str:
     """Context beside the title, as HTML; a link when `page` is given."""
     dot = f'<span class="tg-dot" style="background:{color}"></span>' if color else ""
     inner = dot + (_icon(icon) if icon else "") + escape(text)
-    return link(page, inner, css="tg-chip", title=text, **params) if page else f'<span class="tg-chip">{inner}</span>'
+    css = f"tg-chip {css}".strip()
+    if page:
+        return link(page, inner, css=css, title=text, **params)
+    return f'<span class="{css}" title="{escape(text)}">{inner}</span>'
 
 
 def _icon(name: str) -> str:
@@ -110,9 +117,10 @@ def mark(name: str, word: str) -> str:
     return f'<span class="tg-icon" role="img" aria-label="{escape(word)}" title="{escape(word)}">{name}</span>'
 
 
-def badge(word: str) -> str:
-    """A state as word, icon and colour, as HTML."""
-    return f'<span class="tg-state {word}">{_icon(STATES.get(word, "circle"))}{escape(word)}</span>'
+def badge(word: str, why: str = "") -> str:
+    """A state as word, icon and colour, and why it came to it, as HTML."""
+    reason = f' <span class="tg-soft">{escape(why)}</span>' if why else ""
+    return f'<span class="tg-state {word}">{_icon(STATES.get(word, "circle"))}{escape(word)}</span>{reason}'
 
 
 # --- blocks -------------------------------------------------------------------------------------------------------
@@ -133,13 +141,13 @@ def empty(
 def error(e: BaseException, *, doing: str = "") -> None:
     """What happened, to which input, what to do; details folded and copyable."""
     if isinstance(e, TruGradeError):
-        what, where, todo = e.message, e.where, e.what_to_do
+        what, where, todo = page_words.said(e.message), e.where, page_words.said(e.what_to_do)
         details = json.dumps(e.as_dict(), indent=1, ensure_ascii=False)
     else:
         what, where = f"{doing or 'this page'} met a fault in the lab itself", ""
         todo = "Copy the details below into a report to the team."
         details = "".join(traceback.format_exception(e))
-    lines = [f"<b>{_icon('error')} {escape(what[:1].upper() + what[1:])}</b>"]
+    lines = [f"<b>{_icon('error')} {escape(sentence(what))}</b>"]
     if where:
         lines.append(f'<div><span class="tg-soft">Input:</span> {escape(where)}</div>')
     if todo:
@@ -186,6 +194,11 @@ def facts(items: Sequence[tuple[str, str, str]]) -> str:
 def pairs(rows: Sequence[tuple[str, str]]) -> str:
     """HTML of names and what belongs to them, one below the other, in small type."""
     return f'<dl class="tg-pairs">{"".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows)}</dl>'
+
+
+def sentence(text: str) -> str:
+    """With a capital at its beginning; the rest, names in it too, stays as it is."""
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def clip(text: str, rem: int = 22) -> str:
@@ -323,6 +336,11 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def time_left(seconds: float) -> str:
+    """An estimate, which is in whole seconds at best."""
+    return duration(max(1, round(seconds)))
+
+
 def duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return "not known"
@@ -369,16 +387,21 @@ def size(n: float) -> str:
 def foot() -> None:
     """Workspace, device, person and queue, in a line each."""
     ws, machine = state.workspace(), state.machine()
-    busy = [now.state for _, now in state.live(ws)]
-    running, waiting = busy.count("running"), busy.count("queued")
     gpu = machine.gpus[0].name if machine.gpus else f"CPU, {count(machine.cores, 'core')}"
     memory = machine.gpus[0].memory_bytes if machine.gpus else machine.memory_bytes
-    queue = link("monitor", f"{running} running, {waiting} waiting", css="") if busy else "nothing running or waiting"
     lines = [
         (f"{_icon('folder')}{escape(ws.root.name)}", str(ws.root)),
         (f"{_icon('memory')}{escape(gpu)}, {size(memory)}", machine.gpu_reason),
         (f"{_icon('person')}{escape(state.who() or 'unknown')}", "the name that goes with what you do here"),
-        (f"{_icon('stacks')}{queue}", ""),
     ]
     body = "".join(f'<div title="{escape(title)}">{line}</div>' for line, title in lines)
     linked(f'<div class="tg-foot">{body}</div>', key="foot")
+    # A job goes on while the page stands still.
+    st.fragment(_queue, run_every=2.0 if state.live(ws) else None)(ws)
+
+
+def _queue(ws: Workspace) -> None:
+    busy = [now.state for _, now in state.live(ws)]
+    words = f"{busy.count('running')} running, {busy.count('queued')} waiting"
+    queue = link("monitor", words, css="") if busy else "nothing running or waiting"
+    linked(f'<div class="tg-foot tg-on"><div>{_icon("stacks")}{queue}</div></div>', key="foot-queue")

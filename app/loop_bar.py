@@ -7,7 +7,7 @@ from html import escape
 import streamlit as st
 
 from app import look, state
-from app.annotate_panels import who
+from app.state import who
 from trugrade_core.runs import RunFolder
 from trugrade_core.workflows import looping
 from trugrade_core.workspace import Workspace
@@ -25,7 +25,8 @@ def bar(ws: Workspace, folder: RunFolder, split: str) -> None:
         count = st.number_input("At most", 1, value=20, width=110, key="loop-count")
         rows = looping.hard_samples(ws, folder.id, split, kind=kind, count=int(count))
         with st.popover(f"Why these {len(rows):,}" if rows else "None", icon=":material/help:", disabled=not rows):
-            cells = [[look.link("evaluate", row["sample"][:8], run=folder.id, split=split, sample=row["sample"]), escape(row["why"])]
+            files = state.names_of(ws, looping.dataset_of(ws, folder.id), [row["sample"] for row in rows[:100]])
+            cells = [[look.link("evaluate", look.clip(files[row["sample"]], 14), run=folder.id, split=split, sample=row["sample"]), escape(row["why"])]
                      for row in rows[:100]]  # fmt: skip
             look.table(["sample", "why"], cells, key="loop-why")
         if st.button("Send these to annotation", icon=":material/draw:", disabled=not rows, key="loop-send",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app import overlay
 from trugrade_core.annotate.shapes import distinct
 from trugrade_core.data import rle
 from trugrade_core.schema import Box, Mask, Polygon, Value
@@ -198,3 +199,16 @@ def object_of(id: str, value: Value, fit: Fit, color: str) -> dict[str, Any] | N
                 "top": (min(ys) + max(ys)) / 2, "width": max(xs) - min(xs), "height": max(ys) - min(ys),
                 "points": [{"x": x, "y": y} for x, y in points], **common}  # fmt: skip
     return None
+
+
+def color_for(label: str | None, names: Sequence[str]) -> str:
+    """The class's colour, in the last of its bits a little different where the palette begins anew: the canvas keeps of a
+    stroke nothing but its colour, so no two classes may have the same."""
+    turns = names.index(label) // len(overlay.CLASS_COLORS) if label in names else 0
+    return f"#{int(overlay.color_of(label, names)[1:], 16) ^ turns:06x}"
+
+
+def class_of(object: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """By its colour, which stays with the object whatever class is chosen next."""
+    color = str(object.get("stroke", "")).lower()
+    return next((name for name in names if color_for(name, names) == color), names[0] if names else None)

@@ -1,23 +1,40 @@
-"""The quick canvas on the Annotate page: what is drawn is saved at once, as in the precision annotator."""
+"""The quick canvas on the Annotate page: what is drawn is saved as it arrives, before anything else is looked at.
+
+A canvas is only replaced for another sample or when a person asks for it: one that vanished by itself, because somebody
+else has saved, would take with it the stroke that is being drawn.
+"""
 
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import streamlit as st
 
-from app import look, overlay
+from app import look
 from app.annotate_panels import held_back
-from app.quick_canvas import FREE_STROKE, STROKE, TOOLS, Fit, matched, object_of, same, size_for, value_of
+from app.quick_canvas import (
+    FREE_STROKE,
+    STROKE,
+    TOOLS,
+    Fit,
+    class_of,
+    color_for,
+    matched,
+    object_of,
+    same,
+    size_for,
+    value_of,
+)
 from trugrade_core.annotate.saving import SampleState
 from trugrade_core.errors import TruGradeError
 from trugrade_core.schema import LogEntry, Value
 from trugrade_core.workflows import annotating
 from trugrade_core.workspace import Workspace
 
-ROOM_WH = (900, 470)
+ROOM_WH = (900, 440)
 STATUSES = {"unlabelled": "To do", "done": "Done", "unsure": "Unsure", "rescan": "Rescan", "skipped": "Skip"}
 ROUNDING = 0.3
 """Px of the canvas within which an object is where it was: it rounds to hundredths, and moves in whole px."""
@@ -36,38 +53,45 @@ def show(ws: Workspace, name: str, held: SampleState, how: dict[str, Any], *, wh
         label = st.selectbox("Class", names, key="quick-class", width=240)
         _status(ws, name, held, who, disabled=bool(readonly))
     across, down, fit = size_for(image.width, image.height, ROOM_WH)
-    drawing, key = _drawing(ws, name, held, fit, names, who)
+    mine = _canvas(held, fit, names, who)
+    _others(mine, held)
     url = _absolute(f"/lab/image/{image.sha256}")
     if not url:
         st.caption("The address of this page is not known yet; reload it.")
         return
     from streamlit_drawable_canvas import st_canvas
 
-    result = st_canvas(
+    st.space("small")  # for the canvas's own toolbar, which would lie over the buttons
+
+    st_canvas(
         fill_color="rgba(0,0,0,0)",
         stroke_width=FREE_STROKE if tool == "mask" else STROKE,
-        stroke_color=overlay.color_of(label, names),
+        stroke_color=color_for(label, names),
         background_image=url,
         background_image_fit="contain",
         width=across,
         height=down,
         drawing_mode=TOOLS[tool],
-        initial_drawing=drawing,
+        initial_drawing=mine["drawing"],
         disabled=bool(readonly),
-        key=key,
+        key=mine["key"],
+        on_change=None if readonly else partial(_drawn, ws, name, mine, names),
     )
+    coarse = "" if fit.scale >= 1 else (
+        f" One pixel of the canvas is {look.number(1 / fit.scale)} px of the image: the precision annotator is finer."
+    )  # fmt: skip
     st.caption(
         "A polygon is sent when its first point is clicked again; what you move with the toolbar's Edit is sent by its upload "
-        "button. One pixel of the canvas is "
-        f"{1 / fit.scale:.2f} px of the image: take the precision annotator for more."
+        f"button.{coarse}"
     )
     masks = sum(e.value is not None and e.value.type == "mask" for e in held.shown)
     if masks:
         st.caption(f"{look.count(masks, 'mask')} on this sample; this canvas does not show earlier ones.")
-    lies = Fit.of(result.background_fit)
-    if lies is not None and result.json_data and not readonly:
+    if not readonly:
         with look.errors("saving what was drawn"):
-            _save(ws, name, st.session_state["quick-known"], result.json_data.get("objects") or [], lies, names)
+            _take(ws, name, mine, names)  # what could not be saved when it arrived
+    if mine["said"]:
+        st.caption(f":material/check: {mine['said']}")
 
 
 def _status(ws: Workspace, name: str, held: SampleState, who: str, *, disabled: bool) -> None:
@@ -91,66 +115,65 @@ def _absolute(path: str) -> str:
     return f"{at.scheme}://{at.netloc}{path}" if at.netloc else ""
 
 
-def _drawing(
-    ws: Workspace, name: str, held: SampleState, fit: Fit, names: list[str], who: str
-) -> tuple[dict[str, Any], str]:
-    """What the canvas starts with, and its key: set once for a sample, and anew when somebody else has saved.
+def _canvas(held: SampleState, fit: Fit, names: list[str], who: str) -> dict[str, Any]:
+    """What is known of the canvas that stands on the page; a new one for another sample, or where one was left.
 
-    The canvas's own answer is never fed back: that loops and loses strokes. A key of its own for each sample, since under
-    a constant one the old drawing would stay on the new image.
+    Its own answer is never fed back: that loops and loses strokes. A key of its own for each, since under a constant one
+    the old drawing would stay on the new image.
     """
-    mine = st.session_state.get("quick-known")
-    if mine is not None and not _shows(mine, held):
-        # The stroke that this rerun brings was drawn on the old canvas: it is read nowhere but here.
-        try:
-            if _save_last(ws, name, mine, names):
-                held = annotating.state(ws, name, held.sample.id, held.layer)
-        except (TruGradeError, OSError) as e:
-            if (mine["sample"].id, mine["layer"]) == (held.sample.id, held.layer):
-                return mine["drawing"], mine["key"]  # it stays on its canvas, and why it is not saved is said below
-            look.error(e, doing="saving what was drawn")
-    if mine is None or not _shows(mine, held):
+    mine: dict[str, Any] | None = st.session_state.get("quick-known")
+    on_page = mine is not None and mine["key"] in st.session_state
+    if mine is None or not on_page or (mine["sample"].id, mine["layer"]) != (held.sample.id, held.layer):
         entries = [e for e in held.shown if e.value is not None]
-        objects = [
-            o
-            for e in entries
-            if e.value and (o := object_of(e.annotation, e.value, fit, overlay.color_of(e.label, names)))
-        ]
-        shown = [e for e in entries if e.value and object_of(e.annotation, e.value, fit, "")]
-        mine = {"sample": held.sample, "layer": held.layer, "entries": entries, "drawn": [(e.annotation, e.value) for e in shown],
-                "drawing": {"objects": objects}, "key": f"canvas-{held.sample.id}-{secrets.token_hex(4)}"}  # fmt: skip
+        drawn = [(e, o) for e in entries
+                 if e.value and (o := object_of(e.annotation, e.value, fit, color_for(e.label, names)))]  # fmt: skip
+        mine = {"sample": held.sample, "layer": held.layer, "entries": entries, "said": "",
+                "drawn": [(e.annotation, e.value) for e, _ in drawn], "drawing": {"objects": [o for _, o in drawn]},
+                "key": f"canvas-{held.sample.id}-{secrets.token_hex(4)}"}  # fmt: skip
         st.session_state["quick-known"] = mine
     mine["who"] = who
-    return mine["drawing"], mine["key"]
+    return mine
 
 
-def _shows(mine: dict[str, Any], held: SampleState) -> bool:
-    """Whether the canvas still stands on the page with what holds; one that was left for another tool is gone."""
-    return (
-        mine["key"] in st.session_state
-        and (mine["sample"].id, mine["layer"]) == (held.sample.id, held.layer)
-        and {e.entry for e in mine["entries"]} == {e.entry for e in held.shown}
-    )
+def _others(mine: dict[str, Any], held: SampleState) -> None:
+    """Say that others have saved since the canvas was drawn, with a button that brings it."""
+    known, now = {e.entry for e in mine["entries"]}, {e.entry: e.who for e in held.shown}
+    if known == set(now):
+        return
+    people = ", ".join(dict.fromkeys(who for entry, who in now.items() if entry not in known)) or "somebody who deleted"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.info(f"Changed since this canvas was drawn, saved by {people}.", icon=":material/group:", width="stretch")
+        st.button("Show it", icon=":material/refresh:", key="quick-show", on_click=st.session_state.pop, args=("quick-known",))  # fmt: skip
 
 
-def _save_last(ws: Workspace, name: str, mine: dict[str, Any], names: list[str]) -> bool:
-    """Save what a canvas that is not drawn again has answered last; whether that was anything new."""
+def _drawn(ws: Workspace, name: str, mine: dict[str, Any], names: list[str]) -> None:
+    """Save a stroke when it arrives, whatever the run that follows will draw."""
+    try:
+        _take(ws, name, mine, names)
+    except (TruGradeError, OSError) as e:
+        mine["said"] = ""
+        st.session_state["annotate-failed"] = e
+
+
+def _take(ws: Workspace, name: str, mine: dict[str, Any], names: list[str]) -> None:
+    """Save what the canvas has answered last, if there is anything new in it."""
     answer = st.session_state.get(mine["key"]) or {}
     told, at = answer.get("drawing"), answer.get("backgroundFit")
     if not told or not told.get("raw") or not at:
-        return False
+        return
     lies = Fit.of({"scale_x": at["scaleX"], "offset_x": at["offsetX"], "offset_y": at["offsetY"]})
-    return lies is not None and _save(ws, name, mine, told["raw"].get("objects") or [], lies, names)
+    if lies is not None:
+        _save(ws, name, mine, told["raw"].get("objects") or [], lies, names)
 
 
 def _save(
     ws: Workspace, name: str, mine: dict[str, Any], objects: list[dict[str, Any]], fit: Fit, names: list[str]
-) -> bool:
+) -> None:
     """Save the difference between what was known to be on the canvas and what is, if there is any. What it replaces is
     what was on the canvas, whatever others have said since."""
     sample, layer = mine["sample"], mine["layer"]
     drawn: list[tuple[Value, str | None]] = [
-        (value, _class_of(object, names))
+        (value, class_of(object, names))
         for object in objects
         if (value := value_of(object, fit, sample.main.width, sample.main.height)) is not None
     ]
@@ -169,7 +192,7 @@ def _save(
     gone = {annotation for annotation, _ in known} - {annotation for annotation, _ in now_drawn}
     ops += [{"op": "delete", "annotation": a, "replaces": heads[a].entry} for a in gone if a in heads]
     if not ops:
-        return False
+        return
     saved = annotating.save(
         ws, name, sample.id, ops, who=mine["who"], tool="canvas", commit=secrets.token_hex(16), layer=layer
     )
@@ -180,8 +203,7 @@ def _save(
         *(e for e in mine["entries"] if e.annotation not in changed),
         *(e for e in new if e.entry in saved.entries and e.value is not None),
     ]
-    st.caption(f":material/check: Saved {look.count(len(ops), 'change')}. " + " ".join(saved.notes))
-    return True
+    mine["said"] = " ".join([f"Saved {look.count(len(ops), 'change')}.", *saved.notes])
 
 
 def _put(annotation: str, head: LogEntry | None, label: str | None, value: Value) -> dict[str, Any]:
@@ -190,9 +212,3 @@ def _put(annotation: str, head: LogEntry | None, label: str | None, value: Value
         "attributes": head.attributes if head else {}, "replaces": head.entry if head else None,
         "suggested_by": head.suggested_by if head else None,
     }  # fmt: skip
-
-
-def _class_of(object: dict[str, Any], names: list[str]) -> str | None:
-    """By its colour, which stays with the object whatever class is chosen next."""
-    color = str(object.get("stroke", "")).lower()
-    return next((n for n in names if overlay.color_of(n, names).lower() == color), names[0] if names else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import look, review_panels, state
-from app.annotate_panels import who
+from app.state import who
 from trugrade_core.annotate.assigning import assignments
 from trugrade_core.data.filters import Filter, from_line, from_params
 from trugrade_core.data.store import Dataset
@@ -36,15 +36,17 @@ def assign(ws: Workspace, name: str) -> None:
         )
         f = _which()
         fit = state.explorer(ws, name).ids(f) if f is not None else []
-        chosen = fit[: int(count)] if count else fit
-        share = f", about {-(-len(chosen) * each // len(people)):,} each" if people else ""
+        most = min(len(fit), int(count or len(fit)))
+        share = f", about {-(-most * each // len(people)):,} each" if people else ""
         blind = "each votes blind, in a layer of their own" if each > 1 else "they work on what holds, one each"
-        st.html(f'<div><b>{look.count(len(chosen), "sample")}</b>{share}; <span class="tg-soft">{blind}. '
+        st.html(f'<div><b>{look.count(most, "sample")}</b>{share}; <span class="tg-soft">{blind}. '
                 "Who has a sample already keeps it.</span></div>")  # fmt: skip
         if st.button(
-            "Assign", type="primary", icon=":material/group_add:", disabled=not (people and chosen), key="assign-do"
+            "Assign", type="primary", icon=":material/group_add:", disabled=not (people and most), key="assign-do"
         ):
-            done = grading.assign(ws, name, people, samples=chosen, each=int(each), by=who())["assigned"]
+            done = grading.assign(ws, name, people, samples=fit, count=int(count or 0), each=int(each), by=who())[
+                "assigned"
+            ]
             said = ", ".join(f"{person} {look.count(n, 'new sample')}" for person, n in done.items())
             st.session_state["review-note"] = f"Assigned: {said}."
             _closed()
@@ -60,7 +62,7 @@ def _which() -> Filter | None:
     if which == "all":
         return Filter()
     if which == "unlabelled":
-        return Filter(status=("unlabelled",))
+        return Filter(status=("unlabelled",), excluded=False)
     line = st.text_input("Filter", value=asked.line(), placeholder="class=scratch status=done", key="assign-filter",
                          help="As in the Explorer's address: class, status, split, tag, score, size, finding, card …")  # fmt: skip
     with look.errors("reading the filter"):
@@ -97,7 +99,7 @@ def settle(ws: Workspace, name: str, found: grading.Review) -> None:
         reason = st.text_input("Reason", placeholder="why (kept with every label)", key="settle-reason")
         if st.button(f"Settle {look.count(len(near), 'sample')}", type="primary", disabled=not near, key="settle-do"):
             done = grading.settle(ws, name, who=who(), reason=reason, samples=near, most=most)
-            held = f" {len(done['held'])} are being worked on in Label Studio." if done["held"] else ""
+            held = f" Being worked on in Label Studio: {len(done['held']):,}." if done["held"] else ""
             st.session_state["review-note"] = f"{look.count(len(done['settled']), 'sample')} settled.{held}"
             _closed()
             st.rerun()

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from app import look, overlay, state
-from app.annotate_panels import who
+from app.state import who
 from trugrade_core.annotate.agreement import Votes
 from trugrade_core.schema import Annotation
 from trugrade_core.workflows import annotating, grading
@@ -185,7 +185,8 @@ def conflicts(ws: Workspace, name: str) -> None:
     samples = list(dict.fromkeys(c.sample for c in found if c.heads[0].layer == "main"))
     if not samples:
         return
-    links = [look.link("annotate", sample[:8], dataset=name, sample=sample) for sample in samples[:LISTED]]
+    files = state.names_of(ws, name, samples[:LISTED])
+    links = [look.link("annotate", look.clip(file, 12), dataset=name, sample=sample) for sample, file in files.items()]
     more = (
         look.link("annotate", f"all {len(samples):,}", dataset=name, conflict="yes", sample="")
         if len(samples) > LISTED
@@ -226,7 +227,7 @@ def grid(name: str, found: grading.Review, shown: str) -> None:
         return
     colors = colors_of(graders_of(found.votes))
     pages = max(1, -(-len(rows) // PAGE))
-    page = st.pagination(pages, key=f"review-page-{shown}") if pages > 1 else 1
+    page = st.pagination(pages, key=f"review-page-{shown}-{pages}") if pages > 1 else 1
     tiles = []
     for row in rows[(page - 1) * PAGE : page * PAGE]:
         votes = found.votes[row["sample"]]

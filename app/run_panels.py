@@ -23,8 +23,14 @@ def log(folder: RunFolder) -> None:
         icon=":material/search:",
     )
     shown = [line for line in lines if words.lower() in line.lower()][-1000:]
-    st.code("\n".join(shown) or "Nothing was printed.", language=None, height=520)
-    st.caption(f"The newest {look.count(len(shown), 'line')} of {folder.log}")
+    if lines:
+        st.code("\n".join(shown) or "No line has this in it.", language=None, height=520)
+        st.caption(f"The newest {look.count(len(shown), 'line')} of {folder.log}")
+    else:
+        st.caption("Nothing was printed.")
+    now = state.status(folder)
+    if not now.live:
+        st.html(f"It ended as {look.badge(now.state, now.reason)}")
 
 
 def plan(folder: RunFolder) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import look, state
+from app import look, page_words, state
 from app.compare_panel import now_stamp
 from trugrade_core.workflows import versioning
 from trugrade_core.workspace import Workspace
@@ -40,7 +40,7 @@ def show(ws: Workspace, name: str, *, is_first: bool, has_samples: bool) -> None
                                     help="Cross-validation: train and val in K parts, stored with the version; test stays locked away.")  # fmt: skip
             by = st.pills("Also kept together  :small[:gray[a card always is]]", list(UNITS), selection_mode="multi", width="content",
                           format_func=UNITS.__getitem__, help="The design is the strongest: a model that has seen one copy of a design knows the other.")  # fmt: skip
-            is_next = is_first and shown not in st.session_state
+            is_next = is_first and has_samples and shown not in st.session_state
             st.button("Preview the split", icon=":material/preview:", type="primary" if is_next else "secondary",
                       disabled=not has_samples, on_click=mark, args=(shown,))  # fmt: skip
         if st.session_state.get(shown):
@@ -57,7 +57,7 @@ def _plan(ws: Workspace, name: str, ratios: str, seed: int, folds: int, by: tupl
     )
     st.html(look.facts(_facts(found)))
     for note in found["notes"]:
-        st.caption(f":material/info: {_plain(note[:1].upper() + note[1:])}")
+        st.caption(f":material/info: {_plain(look.sentence(page_words.said(note)))}")
     left, right = st.columns([3, 2], gap="medium")
     with left:
         _balance(found, wanted)

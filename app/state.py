@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from urllib.parse import unquote
 
 import streamlit as st
 
 from trugrade_core.config import RunConfig
 from trugrade_core.errors import TruGradeError
 from trugrade_core.machine import Machine
-from trugrade_core.monitor.experiments import who as who
+from trugrade_core.monitor import experiments
 from trugrade_core.monitor.reading import Journal
 from trugrade_core.runs import RunFolder, Status, list_ids
 from trugrade_core.train.plan import Estimate
@@ -79,6 +80,16 @@ def go(page: str, **params: str) -> NoReturn:
     for name, value in params.items():
         st.session_state[f"param:{name}"] = value
     st.switch_page(f"views/{page}.py", query_params={k: v for k, v in params.items() if v})
+
+
+WHO_COOKIE = "tg_who"
+
+
+def who() -> str:
+    """The name this browser goes by: chosen on the Annotate page, else remembered in its cookie, else the computer's user."""
+    cookie = st.context.cookies.get(WHO_COOKIE)
+    remembered = unquote(cookie) if isinstance(cookie, str) else ""
+    return str(st.session_state.get("annotate-who") or remembered or experiments.who())
 
 
 @st.cache_resource(ttl=300, show_spinner=False)
@@ -240,6 +251,18 @@ def dataset(ws: Workspace, name: str) -> Opened:
     from trugrade_core.data.store import Dataset
 
     return Opened(name, tuple(c.name for c in Dataset.open(ws, name).classes))
+
+
+def names_of(ws: Workspace, name: str, ids: Sequence[str]) -> dict[str, str]:
+    """{sample: the file that people know it by}; its id where it is gone."""
+    from trugrade_core.annotate.indexes import samples_of
+    from trugrade_core.data.store import Dataset
+
+    if not ids:
+        return {}
+    found = samples_of(Dataset.open(ws, name))
+    found.refresh()
+    return {id: found.rows[id].name if id in found.rows else id for id in ids}
 
 
 @dataclass

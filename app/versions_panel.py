@@ -27,14 +27,21 @@ def show(ws: Workspace, name: str) -> None:
         if text := st.session_state.pop(f"told-{name}", ""):
             st.success(text, icon=":material/check_circle:")
         if found["conflicts"]:
-            st.warning(
-                f"{look.count(found['conflicts'], 'annotation')} changed by two people at once; the newest counts until one settles it."
-            )
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.warning(
+                    f"{look.count(found['conflicts'], 'annotation')} changed by two people at once; the newest counts until one settles it.",
+                    width="stretch",
+                )
+                if st.button("Settle", icon=":material/call_split:", key="versions-settle"):
+                    state.go("annotate", dataset=name, conflict="yes", sample="")
     st.caption(
         "A version is an immutable copy of the labels and splits; trainings stand on versions. Images of one card always go into one split."
     )
     if versions:
         _versions(ws, name, found["versions"])
+    elif not found["samples"]:
+        look.empty("No version yet", "A version keeps images with their labels and splits; there are no images yet.", icon="sell",
+                   action=look.IMPORT, dataset=name, view="import")  # fmt: skip
     else:
         look.empty("No version yet", "Split the cards into train, val and test; that is kept as v1.", icon="sell")
     split_panel.show(ws, name, is_first=not versions, has_samples=bool(found["samples"]))
@@ -67,8 +74,9 @@ def _versions(ws: Workspace, name: str, rows: list[dict[str, Any]]) -> None:
         with look.errors("undoing"):
             back = versioning.undo_restore if step.kind == "restore" else versioning.undo_classes
             done = back(ws, name, who=state.who(), tool="explorer")
-            left = f" {done['left']} were changed by somebody since and stay as they are." if done["left"] else ""
-            tell(name, f"{done['what'].capitalize()}.{left}")
+            were = "was changed by somebody since and stays as it is" if done["left"] == 1 else "were changed by somebody since and stay as they are"  # fmt: skip
+            left = f" {done['left']:,} {were}." if done["left"] else ""
+            tell(name, f"{look.sentence(done['what'])}.{left}")
 
 
 def _restore(ws: Workspace, name: str, versions: list[str]) -> None:

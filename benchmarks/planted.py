@@ -123,7 +123,8 @@ def _write(path: Path, image: Image, quality: int) -> None:
 
 
 def another_copy(spec: CardSpec, number: int) -> CardSpec:
-    """Another card of the same design: print drift, cut edges, placement and scanner are its own."""
+    """Another card of the same design: print drift, cut edges, placement and scanner are its own. Dust and ground are
+    drawn as on the first, so that it is harder to tell from the same scan than a real copy."""
     rng = np.random.default_rng([spec.seed, spec.index, number])
     own, drift = describe(spec.seed + number, spec.index), rng.normal(0, 0.2, 2)
     left, top, right, bottom = spec.print.margins_mm

@@ -7,6 +7,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,15 @@ from trugrade_core.workspace import Workspace
 
 settings.register_profile("lab", max_examples=50, deadline=None, derandomize=True)
 settings.load_profile("lab")
+
+
+@pytest.fixture(autouse=True)
+def main_stays_main() -> Iterator[None]:
+    """Streamlit's AppTest makes its script the process's `__main__` and leaves it so; a process spawned by a later test
+    would run that script first."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture

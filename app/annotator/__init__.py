@@ -10,7 +10,7 @@ Browser -> Python, by two callbacks and a third for help; each gets the dict alo
     on_commit(Commit)      somebody did one thing (drew, moved, deleted, undid, said a status): save it, then draw the
                            page again with `saved` naming that commit and the sample's shapes as they are now
     on_navigate(Navigate)  show another sample
-    on_ask(Ask)            compute suggestions; draw the page again with them in `suggestions`
+    on_ask(Ask)            segment what was clicked; draw the page again with it in `suggestions`
 
 Commits are sent one at a time, in order: the next leaves when `saved` names the one before. Each is kept in the browser
 (per `store`) until then, sent again after a reload, a lost connection or a killed browser: so a commit may come twice
@@ -39,6 +39,8 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 import streamlit as st
 from pydantic_core import to_json
+
+from trugrade_core.schema import Value
 
 HERE = Path(__file__).parent
 PARTS = (
@@ -81,18 +83,18 @@ class Head(TypedDict):
     who: str
     when: str
     label: str | None
-    value: dict[str, Any] | None
+    value: Value | dict[str, Any] | None
     same: NotRequired[bool]
     """It says the same as the one shown: no conflict to tell of, but replaced together with it all the same."""
 
 
 class Shape(TypedDict):
-    """An annotation as it is now (`value` as the schema writes it in JSON mode), or a suggestion (`suggested`)."""
+    """An annotation as it is now (`value` a schema value, or as the schema writes it), or a suggestion (`suggested`)."""
 
     id: str
     entry: str | None
     label: str | None
-    value: dict[str, Any]
+    value: Value | dict[str, Any]
     attributes: NotRequired[dict[str, str | float | bool | None]]
     suggested: NotRequired[bool]
     suggested_by: NotRequired[str | None]
@@ -102,7 +104,8 @@ class Shape(TypedDict):
 
 
 class Class(TypedDict):
-    """`shape` is the schema's: box, polygon, mask, tags, score. `color` is #rrggbb. `key` is "1" to "9", or "" for none."""
+    """`shape` is the schema's: box, polygon, mask, tags, score. `color` is #rrggbb. `key` is "1" to "9", "Shift+1" to "Shift+9", or ""
+    for none."""
 
     name: str
     shape: str
@@ -126,8 +129,6 @@ class Saved(TypedDict):
 
 
 class SampleView(TypedDict):
-    rev: NotRequired[str | int]
-    """Not needed: any difference counts."""
     store: str
     """What unacknowledged commits are kept under: workspace and dataset in one string."""
     sample: str
@@ -154,11 +155,8 @@ class SampleView(TypedDict):
     previous: str
     """As `next`, of the sample before; "" where there is none."""
     who: str
-    quad_snap: bool
     severities: NotRequired[Sequence[str]]
     """Words for a shape's attribute `severity`; none: the field is not shown."""
-    suggest: NotRequired[str]
-    """What `ask suggest` would do, in words ('edges found by contrast', 'run 01J…'); "" or absent: not offered."""
     segment: NotRequired[str]
     """What click-to-segment uses ('GrabCut', 'MobileSAM'); "" or absent: not offered."""
     notice: NotRequired[str]
@@ -207,13 +205,11 @@ class Navigate(TypedDict):
 
 
 class Ask(TypedDict):
-    """`segment` comes with clicked points (x, y, 1 inside or 0 outside) and perhaps a box (xyxy), in image pixels."""
+    """What lies under the clicked points (x, y, 1 inside or 0 outside), in image pixels?"""
 
-    what: Literal["suggest", "segment"]
     sample: str
     label: str | None
-    points: NotRequired[list[tuple[float, float, int]]]
-    box: NotRequired[tuple[float, float, float, float] | None]
+    points: list[tuple[float, float, int]]
 
 
 def source() -> str:
@@ -243,14 +239,14 @@ def annotator(
     turn what can go wrong into `saved["problem"]`.
     """
 
-    # The same answer twice (a commit refused again) is news to the browser as well.
-    answers = f"{key}-answers"
+    # The same answer twice (a commit refused again, nothing found again) is news to the browser as well.
+    heard = st.session_state.setdefault(f"{key}-heard", {"commit": 0, "navigate": 0, "ask": 0})
 
     def told(event: str, handle: Callable[[Any], None] | None) -> Callable[[], None]:
         def call() -> None:
             value = st.session_state[key][event]
             if value is not None and handle is not None:
-                st.session_state[answers] = st.session_state.get(answers, 0) + (event == "commit")
+                heard[event] += 1
                 handle(value)
 
         return call
@@ -258,7 +254,7 @@ def annotator(
     # As one string: Streamlit walks through what it is given several times, which a thousand outlines make slow.
     _component(
         key=key,
-        data={"view": to_json(view).decode(), "answers": st.session_state.get(answers, 0)},
+        data={"view": to_json(view).decode(), **heard},
         on_commit_change=told("commit", on_commit),
         on_navigate_change=told("navigate", on_navigate),
         on_ask_change=told("ask", on_ask),

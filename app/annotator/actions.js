@@ -253,8 +253,9 @@ function acceptAll(app) {
   act(app, acceptSteps(app.doc, ids))
 }
 
-function ask(app, what) {
-  if (writable(app)) app.c.setTriggerValue('ask', { sample: app.data.sample, label: app.label, ...what })
+/** Ask what lies under the clicked points. */
+function ask(app, points) {
+  app.c.setTriggerValue('ask', { sample: app.data.sample, label: app.label, points })
 }
 
 // --- the sample as a whole ----------------------------------------------------------------------------------------------

@@ -83,36 +83,39 @@ function drawShapes(app) {
   for (const s of seen) if (words || s.conflict?.some((head) => !head.same)) drawLabel(g, app, s)
 }
 
+/** Whether a shape is filled with a tint: not near by, nor where it fills the view, for there the picture is what matters. */
+function tinted(app, box) {
+  const { scale } = app.view, { w, h } = app.size
+  return Boolean(box && app.look.opacity) && scale < CLEAR_FROM && (box[2] - box[0]) * scale < w / 2 && (box[3] - box[1]) * scale < h / 2
+}
+
 /**
  * All outlines of one colour: fills first, then dark halos, then lines, of the same width at any zoom. Each is a path of its
  * own: one path of many is slower. Above MANY_POINTS lines are a hair wide with a dark one beside, which costs a twentieth.
  */
 function strokeGroup(g, app, { color, dashed, values }, many) {
   if (!many || dashed) {
-    for (const value of values) strokePath(g, app, pathOf(value), color, { dashed })
+    for (const value of values) strokePath(g, app, pathOf(value), color, { dashed, fill: tinted(app, cachedBox(value)) })
     return
   }
   const hair = 0.99 / (app.view.scale * app.size.ratio)
-  const each = (draw) => { for (const value of values) draw.call(g, pathOf(value)) }
-  if (app.look.opacity && app.view.scale < CLEAR_FROM) {
-    g.globalAlpha = 0.35 * app.look.opacity
-    g.fillStyle = color
-    each(g.fill)
-    g.globalAlpha = 1
-  }
+  const stroked = () => { for (const value of values) g.stroke(pathOf(value)) }
+  g.globalAlpha = 0.35 * app.look.opacity
+  g.fillStyle = color
+  for (const value of values) if (tinted(app, cachedBox(value))) g.fill(pathOf(value))
+  g.globalAlpha = 1
   g.lineWidth = hair
   g.strokeStyle = HALO
   g.translate(hair, hair)
-  each(g.stroke)
+  stroked()
   g.translate(-hair, -hair)
   g.strokeStyle = color
-  each(g.stroke)
+  stroked()
 }
 
-function strokePath(g, app, path, color, { dashed = false, wide = 1, fill = true } = {}) {
+function strokePath(g, app, path, color, { dashed = false, wide = 1, fill = false } = {}) {
   const px = 1 / app.view.scale
-  // Near by, the pixels along the line are what matters: no tint over them.
-  if (fill && app.look.opacity && app.view.scale < CLEAR_FROM) {
+  if (fill) {
     g.globalAlpha = 0.35 * app.look.opacity
     g.fillStyle = color
     g.fill(path)
@@ -169,7 +172,7 @@ function drawMask(g, app, win, color, dashed) {
   if (dashed) {
     const path = new Path2D()
     path.rect(win.x, win.y, win.w, win.h)
-    strokePath(g, app, path, color, { dashed: true, fill: false })
+    strokePath(g, app, path, color, { dashed: true })
   }
 }
 
@@ -230,22 +233,23 @@ function drawSelected(g, app, s) {
     const path = new Path2D()
     path.rect(win.x, win.y, win.w, win.h)
     if (app.lifted.has(s.id)) drawMask(g, app, win, colorOf(app, s.label), false)
-    strokePath(g, app, path, colorOf(app, s.label), { dashed: true, fill: false })
-  } else if (outlineOf(value)) strokePath(g, app, outlinePath(outlineOf(value), true), colorOf(app, s.label), { dashed: s.suggested, wide: 1.8, fill: app.lifted.has(s.id) })
+    strokePath(g, app, path, colorOf(app, s.label), { dashed: true })
+  } else if (outlineOf(value)) strokePath(g, app, outlinePath(outlineOf(value), true), colorOf(app, s.label), { dashed: s.suggested, wide: 1.8, fill: app.lifted.has(s.id) && tinted(app, boundsOf(value)) })
 }
 
 function drawDraft(g, app) {
   const { draft } = app, color = colorOf(app, app.label)
   if (draft.kind === 'stroke') drawMask(g, app, draft.win, color, false)
   else if (draft.kind === 'box') {
-    strokePath(g, app, outlinePath(cornersOf(sortedBox(draft.from, draft.to)), true), color)
+    const xyxy = sortedBox(draft.from, draft.to)
+    strokePath(g, app, outlinePath(cornersOf(xyxy), true), color, { fill: tinted(app, xyxy) })
   } else if (draft.kind === 'proposal') {
-    strokePath(g, app, outlinePath(draft.drawn, true), '#ffffff', { dashed: true, wide: 0.6, fill: false })
+    strokePath(g, app, outlinePath(draft.drawn, true), '#ffffff', { dashed: true, wide: 0.6 })
     strokePath(g, app, outlinePath(draft.snapped, true), color, { wide: 1.2 })
   } else {
     const points = app.at && !draft.restored ? [...draft.points, clampPoint(app.at, app.picture.width, app.picture.height)] : draft.points
     const full = draft.kind === 'quad' && points.length >= 4
-    strokePath(g, app, outlinePath(points, full), color, { fill: full })
+    strokePath(g, app, outlinePath(points, full), color, { fill: full && tinted(app, boxOfPoints(points)) })
   }
 }
 

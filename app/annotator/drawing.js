@@ -172,8 +172,8 @@ const DRAWING = {
     press(app, at, e) {
       const points = [...(e.shiftKey || e.altKey ? app.clicks : []), [...at, e.altKey ? 0 : 1]]
       app.clicks = points
-      ask(app, { what: 'segment', points, box: null })
-      say(app, `Asked ${app.data.segment} for the part under the cursor …`)
+      ask(app, points)
+      say(app, `Asked ${app.data.segment} for the part under the cursor …`, 'ask')
     },
   },
 }

@@ -21,7 +21,8 @@ const CHANNELS = ['all', 'grey', 'red', 'green', 'blue']
 
 function toolsOf(data) {
   const wanted = { shapes: ['select', 'box', 'polygon', 'quad', 'brush', 'eraser'], mask: ['select', 'brush', 'eraser', 'polygon'], score: ['select'], tags: ['select'] }[data.mode]
-  return TOOLS.filter(([, tool]) => wanted.includes(tool) || (tool === 'segment' && data.segment && wanted.length > 1))
+  const offered = TOOLS.filter(([, tool]) => wanted.includes(tool) || (tool === 'segment' && data.segment && wanted.length > 1))
+  return offered.map(([key, tool, word, what]) => [key, tool, word, tool === 'segment' ? `${what} (${data.segment})` : what])
 }
 
 /** {key as pressed: [group, words, action]}; several keys for one action are joined by a space. */
@@ -66,7 +67,6 @@ function drawingKeys(app) {
     ['a', 'Suggestions', 'Accept the selected one, else the next', () => acceptOne(app)],
     ['r', 'Suggestions', 'Reject the selected one, else the next', () => rejectOne(app)],
     ['Shift+A', 'Suggestions', 'Accept all', () => acceptAll(app)],
-    ...(app.data.suggest ? [['Shift+G', 'Suggestions', `Suggest: ${app.data.suggest}`, () => ask(app, { what: 'suggest' })]] : []),
   ]
 }
 
@@ -82,7 +82,7 @@ function labelKeys(app) {
     ]
   }
   if (mode === 'tags') return app.data.tags.slice(0, 20).map((tag, i) => [`${i > 9 ? 'Shift+' : ''}${(i + 1) % 10}`, 'Tags', tag, () => toggleTag(app, tag)])
-  return app.data.classes.filter((c) => c.key).map((c) => [c.key, 'Classes', `Class ${c.name} (also of the selected shapes)`, () => chooseClass(app, c.name)])
+  return app.data.classes.filter((c) => c.key).map((c) => [c.key, 'Class, also of what is selected', c.name, () => chooseClass(app, c.name)])
 }
 
 function viewKeys(app) {

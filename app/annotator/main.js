@@ -15,10 +15,10 @@ export default function annotatorComponent(c) {
   if (!app) apps.set(c.parentElement, (app = mount(c.parentElement)))
   app.c = c
   listen(app)
-  if (app.text !== c.data.view || app.answers !== c.data.answers) {
-    const answered = app.answers !== c.data.answers
-    Object.assign(app, { text: c.data.view, answers: c.data.answers })
-    update(app, JSON.parse(c.data.view), answered)
+  const { view, commit, ask } = c.data, { heard } = app
+  if (heard.view !== view || heard.commit !== commit || heard.ask !== ask) {
+    app.heard = { view, commit, ask }
+    update(app, JSON.parse(view), heard.commit !== commit)
   }
   if (app.queue.loaded) pump(app.queue)
   return () => {
@@ -38,7 +38,7 @@ function mount(root) {
     view: { scale: 1, tx: 0, ty: 0 }, size: { w: 0, h: 0, ratio: 1, margin: 0 }, layer: { view: { scale: 1, tx: 0, ty: 0 }, heavy: false, timer: 0 },
     tool: 'select', label: null, brush: 15, snap: true, selected: new Set(), lifted: new Map(), seen: new Map(), vertex: -1, clicks: [],
     draft: null, drag: null, at: null, over: false, panning: false, space: false, touches: new Map(),
-    going: '', ahead: 0, arrived: false, timing: { left: 0, shown: 0, workable: 0 }, dirty: new Set(), frame: 0, doc: null, queue: null, data: null, text: null, answers: 0, nudging: 0,
+    going: '', ahead: 0, arrived: false, timing: { left: 0, shown: 0, workable: 0 }, dirty: new Set(), frame: 0, doc: null, queue: null, data: null, heard: {}, nudging: 0,
   }
   app.font = getComputedStyle(app.stage).fontFamily || 'sans-serif'
   app.told = (data) => update(app, data, false)
@@ -148,7 +148,7 @@ function update(app, data, answered) {
   app.doc = histories.get(key)
   takeView(app.doc, data, app.queue.list)
   if (app.label === null || !app.colors.has(app.label)) app.label = data.classes[0]?.name ?? null
-  const kind = canonical([data.mode, data.classes, data.tags, data.scores, data.rubric, data.segment ?? '', data.suggest ?? ''])
+  const kind = canonical([data.mode, data.classes, data.tags, data.scores, data.rubric, data.segment ?? ''])
   if (kind !== app.kind) {
     app.kind = kind
     if (!toolsOf(data).some(([, tool]) => tool === app.tool)) app.tool = 'select'
@@ -156,15 +156,23 @@ function update(app, data, answered) {
     buildSide(app)
   }
   makeKeys(app)
+  if (!before) takeFocus(app)
   if (fresh) {
     app.going = ''
-    showSample(app, before)
+    showSample(app)
   }
   for (const url of data.next) loaded(url) // the sample before was mostly just looked at, and is still here
   const wrong = [...app.doc.shapes.values()].map((s) => wrongMask(s.value)).filter(Boolean)
   if (wrong.length) say(app, `${wrong.length > 1 ? `${wrong.length} masks are` : 'A mask is'} not drawn: ${wrong[0]}.`, 'warn')
   if (data.notice) say(app, data.notice, 'warn')
+  else if (app.says.dataset.kind === 'ask' && !app.draft) say(app, '') // answered
   refresh(app)
+}
+
+/** On a page just opened the keys are the annotator's at once, unless somebody writes or has gone elsewhere with Tab. */
+function takeFocus(app) {
+  const has = document.activeElement
+  if (!has || has === document.body || has.closest('[data-testid="stSidebarNav"]')) app.stage.focus({ preventScroll: true })
 }
 
 function openQueue(app) {
@@ -179,11 +187,10 @@ function openQueue(app) {
   }), 300)
 }
 
-function showSample(app, before) {
+function showSample(app) {
   const { data } = app
-  if (!before) app.snap = data.quad_snap
   // What was looked at already keeps its place.
-  const looked = app.ahead && app.picture.width === data.image.width && app.picture.height === data.image.height
+  const looked = app.picture?.url === data.image.url
   clearTimeout(app.ahead)
   app.ahead = 0
   app.draftKey = `${KEPT}|draft|${placeOf(data)}`
@@ -222,7 +229,7 @@ function awaitSample(app, tries) {
       return awaitSample(app, tries + 1)
     }
     app.doc = histories.get(placeOf(app.data))
-    showSample(app, app.data)
+    showSample(app)
     say(app, 'The lab does not answer: this is the sample of before.', 'warn')
     refresh(app)
   }, STEP_MS)

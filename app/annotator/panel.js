@@ -177,13 +177,11 @@ function conflictBox(app, s) {
 
 function fillOffers(app) {
   const count = app.doc.suggestions.size, box = app.side.offers
-  const suggest = app.data.suggest && !app.data.readonly ? el('button', { type: 'button', title: `${app.data.suggest} (Shift+G)`, onclick: () => ask(app, { what: 'suggest' }) }, 'Suggest') : null
-  const parts = count ? [el('b', {}, `${count} ${count > 1 ? 'suggestions' : 'suggestion'}`), el('span', { class: 'row' },
+  box.hidden = !count
+  box.replaceChildren(el('b', {}, `${count} ${count > 1 ? 'suggestions' : 'suggestion'}`), el('span', { class: 'row' },
     el('button', { type: 'button', onclick: () => acceptOne(app), title: 'Accept the selected or next one (a)' }, 'Accept'),
     el('button', { type: 'button', onclick: () => rejectOne(app), title: 'Reject the selected or next one (r)' }, 'Reject'),
-    el('button', { type: 'button', onclick: () => acceptAll(app), title: 'Accept all (Shift+A)' }, 'Accept all'))] : []
-  box.hidden = !count && !suggest
-  box.replaceChildren(...parts, ...(suggest ? [suggest] : []))
+    el('button', { type: 'button', onclick: () => acceptAll(app), title: 'Accept all (Shift+A)' }, 'Accept all')))
 }
 
 function showPlace(app) {

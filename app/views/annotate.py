@@ -16,6 +16,7 @@ from trugrade_core.annotate.indexes import samples_of
 from trugrade_core.annotate.saving import SampleState
 from trugrade_core.data.filters import WORDS
 from trugrade_core.data.store import Dataset
+from trugrade_core.errors import UsageError
 from trugrade_core.workflows import annotating
 from trugrade_core.workspace import Workspace
 
@@ -60,13 +61,20 @@ def _pick(ws: Workspace, asked: str) -> None:
 def _work(ws: Workspace, name: str) -> None:
     with look.errors("annotating"):
         ds = Dataset.open(ws, name)
-        ids = _queue(ws, name)
+        try:
+            ids = _queue(ws, name)
+        except UsageError as e:  # a filter that means nothing
+            _nowhere(name, e)
+            return
         how = annotating.describe(ws, name)
         how |= {"sources": annotating.sources(ws, name), "layers": annotating.layers_of(ws, name, panels.who())}
         current = _current(ds, ids, how["layers"])
+        if current and current not in samples_of(ds).rows:
+            _nowhere(name, None)
+            return
         held = annotating.state(ws, name, current, how["layers"].get(current, "main")) if current else None
         taken = _presence(ds, current)
-        panels.failed()
+        panels.told()
         tool, source, beside = _head(ws, ds, ids, held, how, taken.get(current, []))
         if held is None:
             what = "This dataset has no samples" if not samples_of(ds).rows else "No sample fits the filter"
@@ -84,6 +92,19 @@ def _work(ws: Workspace, name: str) -> None:
             _sample(ws, ds, ids, held, how, tool, source, beside)
             params = {k: v for k, v in st.query_params.to_dict().items() if k != "sample"} | {"dataset": name}
             panels.filmstrip(ds, ids, current, params, taken)
+
+
+def _nowhere(name: str, why: UsageError | None) -> None:
+    """An address that leads to no sample, and the way on."""
+    with look.head("Annotate", chips=[look.chip(name, icon="photo_library", page="datasets", dataset=name)]):
+        if st.button("Annotate the whole dataset", type="primary", icon=":material/draw:"):
+            state.go("annotate", dataset=name, sample="")
+    if why:
+        look.error(why)
+    else:
+        look.empty(
+            "No such sample", "The address names one that this dataset does not have.", icon="image_not_supported"
+        )
 
 
 # --- which sample -----------------------------------------------------------------------------------------------
@@ -125,9 +146,9 @@ def _current(ds: Dataset, ids: list[str], layers: dict[str, str]) -> str:
 
 
 def _browser() -> str:
-    """This browser tab, to the others."""
+    """This tab, to the others: `BROWSER/TAB`. A reload makes another tab of the same browser, which is nobody else."""
     if "annotate-browser" not in st.session_state:
-        st.session_state["annotate-browser"] = secrets.token_hex(8)
+        st.session_state["annotate-browser"] = f"{panels.browser()}/{secrets.token_hex(8)}"
     return str(st.session_state["annotate-browser"])
 
 
@@ -145,11 +166,11 @@ def _head(
     if held and held.layer != "main":
         chips.append(look.chip(f"blind vote as {held.layer}", icon="visibility_off"))
     if here:
-        chips.append(look.chip(f"also open: {', '.join(here[:5])}", icon="group"))
+        chips.append(look.chip(f"also open: {', '.join(here[:5])}", icon="group", css="tg-keep"))
     place = f"{ids.index(current) + 1:,} of {len(ids):,} · " if current in ids else ""
     tool, source, beside = "precision", "", False
     note = place + panels.progress_words(annotating.progress(ws, ds.name, ids, how["layers"]), len(ids))
-    with look.head("Annotate", chips=chips, note=note):
+    with look.head("Annotate", chips=chips, note=note, one_line=True):
         if held and how["mode"] in ("shapes", "mask"):
             fits = max(held.sample.main.width, held.sample.main.height) <= quick_canvas.LONGEST_PX
             tool, source = panels.tools(how["sources"], quick=fits)
@@ -157,7 +178,7 @@ def _head(
             own = how["guidelines"] != how["rubric"]  # the annotator shows the rubric itself
             beside = st.toggle("Guidelines", value=own, key=f"annotate-guidelines-{ds.name}")
         panels.who_picker(ds)
-        st.button("Next unlabelled", type="primary", icon=":material/skip_next:", disabled=not ids,
+        st.button("Next unlabelled", type="primary" if ids else "secondary", icon=":material/skip_next:", disabled=not ids,
                   on_click=_next_unlabelled, args=(ds, ids, current, how["layers"]))  # fmt: skip
     return tool, source, beside
 
@@ -168,7 +189,8 @@ def _next_unlabelled(ds: Dataset, ids: list[str], current: str, layers: dict[str
         if found:
             state.keep(dataset=ds.name, sample=found)
         else:
-            st.toast("Every other sample here is done, or somebody is at it.")
+            # A callback of a fragment must not draw: the fragment says it.
+            st.session_state["annotate-told"] = "Every other sample here is done, or somebody is at it."
 
 
 def _first_classes(ws: Workspace, name: str) -> None:

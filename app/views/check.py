@@ -8,13 +8,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import check_panels, jobcard, look, state
+from app import alike_panel, check_panels, jobcard, look, state
 from trugrade_core.tasks import TASKS
-from trugrade_core.workflows import checking
+from trugrade_core.workflows import checking, creating
 from trugrade_core.workspace import Workspace
 
 NOW = "as it is now"
 OWN = "the dataset's own"
+NO_TASK = "no task yet"
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def _one(ws: Workspace, names: list[str]) -> None:
     version = version if version in known else ""
     with look.head("Check", chips=[look.chip(name, icon="photo_library", page="datasets", dataset=name)]) as right:
         pass
-    target, task = _choose(names, name, known, version)
+    target, task = _choose(ws, names, name, known, version)
     report = checking.report(ws, target, task or None) if task else checking.report(ws, target)
     with right:
         _actions(ws, target, task, report)
@@ -68,9 +69,10 @@ def _one(ws: Workspace, names: list[str]) -> None:
     check_panels.verdict(report)
     check_panels.tiles(report, target, chosen)
     check_panels.findings(ws, report, target, chosen)
+    alike_panel.show(ws, name)
 
 
-def _choose(names: list[str], name: str, known: list[str], version: str) -> tuple[str, str]:
+def _choose(ws: Workspace, names: list[str], name: str, known: list[str], version: str) -> tuple[str, str]:
     """(NAME or NAME@V, task or ''), kept in the address."""
     left, middle, right = st.columns([3, 2, 3])
     chosen = left.selectbox("Dataset", names, index=names.index(name), key=f"check-dataset-{name}")
@@ -79,11 +81,14 @@ def _choose(names: list[str], name: str, known: list[str], version: str) -> tupl
         "Version", versions, index=versions.index(version or NOW), key=f"check-version-{name}-{version}"
     )
     asked = state.param("task")
-    tasks = [OWN, *TASKS]
+    tasks, own = [OWN, *TASKS], creating.describe(ws, name)["task"]
     task = right.selectbox(
         "Fit for", tasks, index=tasks.index(asked) if asked in TASKS else 0, key=f"check-task-{asked}",
-        format_func=lambda t: t if t == OWN else f"{TASKS[t].title} · {t}",
+        format_func=lambda t: (OWN if own else NO_TASK) if t == OWN else f"{TASKS[t].title} · {t}",
     )  # fmt: skip
+    if task == OWN and not own:
+        st.caption("This dataset has no task yet, so only what holds for every task is judged. Choose one above to judge it "
+                   "for that, or say what the dataset is for on its page, under Guidelines.")  # fmt: skip
     target = chosen if at == NOW or chosen != name else f"{chosen}@{at}"
     task = "" if task == OWN else task
     if target != (f"{name}@{version}" if version else name) or task != (asked if asked in TASKS else ""):

@@ -17,6 +17,7 @@ from app import (
     state,
     versions_panel,
 )
+from trugrade_core.errors import TruGradeError
 from trugrade_core.runs import RunFolder
 from trugrade_core.workflows import datasets, exploring
 from trugrade_core.workspace import Workspace
@@ -135,7 +136,14 @@ def _synth(ws: Workspace) -> None:
 
 
 def _one(ws: Workspace, name: str, view: str) -> None:
-    classes = state.dataset(ws, name).classes
+    try:
+        classes = state.dataset(ws, name).classes
+    except TruGradeError as e:
+        with look.head("Datasets"):
+            if st.button("All datasets", type="primary", icon=":material/arrow_back:"):
+                state.go("datasets", dataset="", view="", sample="")
+        look.error(e)
+        return
     sample = st.query_params.get("sample", "")
     found = state.explorer(ws, name) if sample or view == "browse" else None
     versions = state.version_names(ws, name)
@@ -144,12 +152,16 @@ def _one(ws: Workspace, name: str, view: str) -> None:
         look.chip(look.count(counts["cards"], "card"), icon="style"),
         look.chip(f"@{versions[0]}" if versions else "no version yet", icon="sell"),
     ]
+    # Forms bring a primary button of their own.
+    is_first = bool(sample) or view in ("browse", "versions")
     with look.head(name, chips=chips):
         if versions:
-            if st.button("Train on it", type="primary", icon=":material/tune:"):
+            if st.button("Train on it", type="primary" if is_first else "secondary", icon=":material/tune:"):
                 state.go("train", dataset=f"{name}@{versions[0]}")
-        elif view == "browse" and st.button(
-            "Split and keep a version", type="primary", icon=":material/call_split:", disabled=not counts["samples"]
+        elif (
+            view == "browse"
+            and counts["samples"]
+            and st.button("Split and keep a version", type="primary", icon=":material/call_split:")
         ):
             state.go("datasets", dataset=name, view="versions")
     if found and sample:
@@ -167,8 +179,6 @@ def _one(ws: Workspace, name: str, view: str) -> None:
     if chosen != view:
         state.go("datasets", dataset=name, view=chosen)
     if found:
-        if job_id := st.query_params.get("job"):
-            jobcard.show(job_id)
         browse.grid(ws, found, classes)
     else:
         PANELS[view](ws, name)

@@ -81,6 +81,9 @@ def _choose(ws: Workspace, folders: list[RunFolder]) -> tuple[RunFolder, str]:
     if run != asked and asked:
         state.go("evaluate", run=run, split=split, sample="", job="")
     state.keep(run=run, split=split)
+    now = state.status(by_id[run])
+    if now.state != "finished":  # its checkpoint is of before the end
+        st.html(look.badge(now.state, now.reason))
     return by_id[run], split
 
 

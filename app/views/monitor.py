@@ -44,7 +44,7 @@ def main() -> None:
 
 def _run(ws: Workspace, folder: RunFolder, folders: list[RunFolder]) -> None:
     now, row = state.status(folder), state.run_row(folder)
-    chips = [look.badge(now.state)]
+    chips = [look.badge(now.state, now.reason if now.state == "stopped" else "")]
     if dataset := row["dataset"]:
         name = dataset.partition("@")[0]
         chips.append(look.chip(dataset, icon="photo_library", page="datasets", dataset=name, view="versions"))
@@ -56,7 +56,7 @@ def _run(ws: Workspace, folder: RunFolder, folders: list[RunFolder]) -> None:
         _actions(ws, folder, now)
     _choose(folder, folders)
     if now.state in ("failed", "crashed"):
-        look.error(TruGradeError(now.reason or "the run ended early", where=folder.id, what_to_do=now.what_to_do))
+        look.error(TruGradeError(now.reason or "the run ended early", what_to_do=now.what_to_do))
     live = now.live
     st.fragment(_top, run_every=2.0 if live else None)(folder)
     asked = state.param("view")
@@ -138,10 +138,12 @@ def _top(folder: RunFolder) -> None:
     eta, wait = journal.eta(), journal.wait_share()
     facts = [_headline(folder)]
     if now.live:
-        left = look.duration(eta["seconds"]) if eta["seconds"] is not None else "not known yet"
+        left = look.time_left(eta["seconds"]) if eta["seconds"] is not None else "not known yet"
         low, high = eta["low_seconds"], eta["high_seconds"]
         spread = (
-            f"{look.duration(low)} to {look.duration(high)}" if low is not None and high is not None else eta["reason"]
+            f"{look.time_left(low)} to {look.time_left(high)}"
+            if low is not None and high is not None
+            else eta["reason"]
         )
         facts.append(("time left", left, spread))
     facts.append(

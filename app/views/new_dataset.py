@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import jobcard, look, state
+from app import look, state
 from trugrade_core.data.importing import ImportOptions
 from trugrade_core.models import why_not, why_untrainable
 from trugrade_core.tasks import CATEGORIES, TASKS, Task
@@ -30,37 +30,57 @@ def main() -> None:
     ws = state.workspace()
     with look.head("New dataset", note="what do you want to learn?"):
         pass
-    if job_id := st.query_params.get("job"):
-        jobcard.show(job_id)
-        return
-    _category()
     category = st.query_params.get("category", "")
-    tasks = [task for task in TASKS.values() if task.category == category]
-    if not tasks:
-        if category == "experimental":
-            st.caption(CATEGORIES[category])
+    if category not in CATEGORIES:
+        _categories()
         return
+    _category(category)
+    tasks = _of(category)
+    if not tasks:
+        look.empty("No such task yet", CATEGORIES[category], icon=TITLES[category][1])
+        return
+    st.caption(CATEGORIES[category])
     _tasks(tasks)
     task = TASKS.get(st.query_params.get("task", ""))
     if task and task.category == category:
         _start(ws, task)
 
 
-def _category() -> None:
-    chosen = st.query_params.get("category", "")
+def _of(category: str) -> list[Task]:
+    return [task for task in TASKS.values() if task.category == category]
+
+
+def _categories() -> None:
+    """What can be learnt, as cards with a picture."""
+    for start in range(0, len(CATEGORIES), 3):
+        row = list(CATEGORIES.items())[start : start + 3]
+        for column, (name, said) in zip(st.columns(3), row, strict=True):
+            title, icon = TITLES[name]
+            with column.container(border=True, height="stretch", key=f"about-{name}"):
+                tasks = _of(name)
+                if tasks:
+                    _example(tasks[-1])
+                else:
+                    st.html(f'<div class="tg-example tg-blank">{look.icon(icon)}</div>')
+                words = ", ".join(task.title for task in tasks)
+                st.markdown(f"**{title}**  \n:small[{said}]" + (f"  \n:small[:gray[{words}]]" if words else ""))
+                if st.button("Choose", icon=f":material/{icon}:", key=f"category-{name}", width="stretch"):
+                    state.go("new_dataset", category=name, task="", architecture="")
+
+
+def _category(chosen: str) -> None:
+    """The categories in a row, the chosen one marked."""
     for column, (name, said) in zip(st.columns(len(CATEGORIES)), CATEGORIES.items(), strict=True):
         title, icon = TITLES[name]
-        pressed = column.button(
-            title,
-            icon=f":material/{icon}:",
-            key=f"category-{name}",
-            type="primary" if name == chosen else "secondary",
-            width="stretch",
-            help=said,
-        )
-        if pressed:
-            state.go("new_dataset", category=name, task="", architecture="")
-    st.caption(CATEGORIES.get(chosen, "Choose what a model shall judge."))
+        with column.container(key="chosen-category" if name == chosen else f"other-{name}"):
+            if st.button(title, icon=f":material/{icon}:", key=f"category-{name}", width="stretch", help=said):
+                state.go("new_dataset", category=name, task="", architecture="")
+
+
+def _example(task: Task) -> None:
+    st.html(
+        f'<img class="tg-example" src="/lab/example/{task.id}" alt="an example of {escape(task.title)}" loading="lazy">'
+    )
 
 
 # --- what to learn ------------------------------------------------------------------------------------------------
@@ -68,15 +88,18 @@ def _category() -> None:
 
 def _tasks(tasks: list[Task]) -> None:
     for column, task in zip(st.columns(max(3, len(tasks)))[: len(tasks)], tasks, strict=True):
-        with column.container(border=True, height="stretch"):
-            _card(task)
+        is_chosen = st.query_params.get("task") == task.id
+        key = "chosen-task" if is_chosen else f"other-{task.id}"
+        with column.container(border=True, height="stretch", key=key):
+            _card(task, is_chosen=is_chosen)
 
 
-def _card(task: Task) -> None:
-    st.html(
-        f'<img class="tg-example" src="/lab/example/{task.id}" alt="an example of {escape(task.title)}" loading="lazy">'
-    )
+def _card(task: Task, *, is_chosen: bool) -> None:
+    _example(task)
     st.markdown(f"**{task.title}**  \n:small[{task.description}]")
+    word, icon = ("Chosen", ":material/check:") if is_chosen else ("Choose", None)
+    if st.button(word, icon=icon, key=f"task-{task.id}", width="stretch"):
+        state.go("new_dataset", category=task.category, task=task.id, architecture="")
     capture = task.capture
     cut = ""
     if task.region:
@@ -86,7 +109,7 @@ def _card(task: Task) -> None:
         ("precision", task.precision),
         ("speed", task.speed),
         ("complexity", task.complexity),
-        ("output", ", ".join(task.output)),
+        ("output", ", ".join(task.output).replace("_", " ")),
         ("classes", ", ".join(task.classes) or "none: the whole picture is judged"),
         ("template", f"label_config/{task.id}.xml"),
         ("region", cut or "the whole scan"),
@@ -97,12 +120,7 @@ def _card(task: Task) -> None:
     st.html(look.pairs(rows))
     reason = why_untrainable(task)
     if reason:
-        st.caption(f":material/info: {reason[0].upper()}{reason[1:]}.")
-    if st.button(
-        "Choose", key=f"task-{task.id}", width="stretch",
-        type="primary" if st.query_params.get("task") == task.id else "secondary",
-    ):  # fmt: skip
-        state.go("new_dataset", category=task.category, task=task.id, architecture="")
+        st.caption(f":material/info: {look.sentence(reason)}.")
 
 
 # --- naming it, and where the images come from --------------------------------------------------------------------
@@ -132,7 +150,9 @@ def _start(ws: Workspace, task: Task) -> None:
         )  # fmt: skip
         pictures = st.file_uploader("Example pictures", accept_multiple_files=True, key="new-pictures")
         st.caption("They are put below the words; move their lines where you like, later too.")
-    if st.button("Start the dataset", type="primary", icon=":material/add:", disabled=not name, key="new-start"):
+    ready = bool(name) and extra is not None
+    if st.button("Start the dataset", type="primary", icon=":material/add:", disabled=not ready, key="new-start"):
+        assert extra is not None  # noqa: S101 (ready says so)
         with look.errors("starting the dataset"):
             lines = [creating.add_picture(ws, picture.getvalue(), name=picture.name) for picture in pictures]
             text = "\n\n".join([words.strip(), *lines])
@@ -143,22 +163,26 @@ def _start(ws: Workspace, task: Task) -> None:
 
 
 Then = Callable[[str], None]
-"""What follows once the dataset of that name is there."""
+"""What follows once the dataset of that name is there; None while something of it is missing."""
 
 
 def _bring(_ws: Workspace, _task: Task) -> Then:
     return lambda name: state.go("datasets", dataset=name, view="import")
 
 
-def _watch(ws: Workspace, _task: Task) -> Then:
+def _watch(ws: Workspace, _task: Task) -> Then | None:
     folder = st.text_input("Folder on the lab's machine", placeholder="/data/scanner/out", key="new-folder")
     dpi = st.number_input(
         "Resolution  :small[:gray[dpi]]", min_value=1.0, value=None, placeholder="as the files say", key="new-dpi"
     )
+    source = Path(folder.strip()).expanduser()
+    if not folder.strip() or not source.is_dir():
+        st.caption(f"There is no such folder: {source}" if folder.strip() else "Name the folder that is to be watched.")
+        return None
 
     def start(name: str) -> None:
         options = ImportOptions(dpi=dpi, who=state.who())
-        job = watching.start_watch(ws, Path(folder).expanduser(), name, options, who=state.who())
+        job = watching.start_watch(ws, source, name, options, who=state.who())
         state.go("datasets", dataset=name, view="browse", job=job.id)
 
     return start
@@ -180,7 +204,7 @@ def _synthetic(ws: Workspace, _task: Task) -> Then:
     return start
 
 
-SOURCES: dict[str, tuple[str, Callable[[Workspace, Task], Then]]] = {
+SOURCES: dict[str, tuple[str, Callable[[Workspace, Task], Then | None]]] = {
     "Files": (
         "A folder or upload: pictures alone, COCO, YOLO, VOC, Label Studio, CVAT, LabelMe, masks, tables",
         _bring,

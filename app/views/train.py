@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import augment_panel, forms, jobcard, like_panel, look, state
+from app import augment_panel, forms, jobcard, like_panel, look, page_words, state
 from trugrade_core.config import RunConfig
 from trugrade_core.data.store import Dataset
 from trugrade_core.models import ARCHITECTURES, why_not, why_untrainable
@@ -22,7 +22,7 @@ from trugrade_core.workspace import Workspace
 def main() -> None:
     ws = state.workspace()
     with look.head("Train") as right:
-        launch = right.empty()
+        beside, launch = right.empty(), right.empty()
     names = state.dataset_names(ws)
     if not names:
         look.empty(
@@ -38,12 +38,11 @@ def main() -> None:
     if not architecture:
         return
     config, random_init = _configuration(ws, dataset, task, architecture)
-    ready = _plan(ws, config, random_init) if config else False
-    told = None if ready else "Not while the configuration has mistakes or the plan refuses a key."
-    if launch.button(
-        "Launch", type="primary", icon=":material/rocket_launch:", disabled=not ready, key="launch", help=told
-    ):
-        assert config is not None  # noqa: S101 (ready says so)
+    against = _plan(ws, config, random_init) if config else "the configuration has mistakes"
+    if against:
+        beside.html(f'<div class="tg-soft tg-why" title="{escape(against)}">Not yet: {escape(against)}</div>')
+    if launch.button("Launch", type="primary", icon=":material/rocket_launch:", disabled=bool(against), key="launch"):
+        assert config is not None  # noqa: S101 (else something is against it)
         with look.errors("starting the training"):
             folder = training.start(ws, config, random_init=random_init, who=state.who())
             state.go("monitor", run=folder.id)
@@ -224,8 +223,8 @@ def _reasons(editing: forms.Editing) -> None:
 # --- 4: plan ------------------------------------------------------------------------------------------------------
 
 
-def _plan(ws: Workspace, config: RunConfig, random_init: bool) -> bool:
-    """Draw what will become of each key; True when nothing stands against a launch."""
+def _plan(ws: Workspace, config: RunConfig, random_init: bool) -> str:
+    """Draw what will become of each key, and give what stands against a launch, or ''."""
     _step(4, "Plan", "what will become of each key on this machine")
     with look.errors("planning"):
         found = state.plan(ws, config, random_init=random_init)
@@ -237,8 +236,8 @@ def _plan(ws: Workspace, config: RunConfig, random_init: bool) -> bool:
             _plan_table(rows, loud, "plan-loud")
         with st.expander(f"All {len(rows)} keys"):
             _plan_table(rows, list(rows), "plan-all")
-        return not by_status["refused"]
-    return False
+        return "; ".join(f"{key}: {page_words.said(rows[key]['reason'])}" for key in by_status["refused"])
+    return "the plan could not be made"
 
 
 def _estimated(
@@ -293,7 +292,7 @@ def _plan_table(rows: dict[str, Any], keys: list[str], key: str) -> None:
                 look.dotted(k),
                 words(rows[k]["asked"]),
                 words(rows[k]["value"]),
-                look.wrap(rows[k]["reason"]),
+                look.wrap(page_words.said(rows[k]["reason"])),
             ]
             for k in keys
         ],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trugrade_core.annotate import agreement as agreeing
 from trugrade_core.annotate import alike, assigning, consensus
-from trugrade_core.annotate.saving import Op, save, state_of
+from trugrade_core.annotate.saving import Decision, Op, save, state_of
 from trugrade_core.cli import run_line
 from trugrade_core.data import relabel, rle, steps
 from trugrade_core.data.images import probe
@@ -75,6 +75,43 @@ def test_shapes_match_one_to_one_by_class_and_their_boundaries_are_measured() ->
     ring[15:20, 15:20] = False
     assert alike.match([shape("5", "dent", rle.encode(ring))], a[:1]).f1 == 1
     assert alike.match([], []).f1 == 1 and alike.match(a, []).f1 == 0
+
+
+def strip(x: float, y: float, length: float, width: float, degrees: float) -> Polygon:
+    turn = np.radians(degrees)
+    along, across = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
+    corners = [(0, 0), (length, 0), (length, width), (0, width)]
+    return Polygon(points=tuple(tuple(np.array([x, y]) + a * along + b * across) for a, b in corners))
+
+
+@pytest.mark.parametrize("degrees", [0, 45, 80, 90])
+def test_a_long_thin_scratch_is_compared_as_finely_as_a_square(degrees) -> None:
+    drawn = [rle.outlines(strip(500, 500, 2000, 3, degrees))]
+    for off, truth in ((0, 1), (1, 0.5), (2, 0.2), (3, 0)):
+        turn = np.radians(degrees)
+        moved = strip(500 - off * np.sin(turn), 500 + off * np.cos(turn), 2000, 3, degrees)
+        assert alike.iou(drawn[0], rle.outlines(moved)) == pytest.approx(truth, abs=0.01)
+
+
+def test_a_pair_that_means_the_same_is_not_given_up_for_two_that_do_not() -> None:
+    def box(id, x):
+        return shape(id, "dent", Box(xyxy=(x, 0, x + 10, 10)))
+
+    found = alike.match([box("1", 0), box("2", 7.5)], [box("3", 3.2), box("4", -4.3)])
+    assert [(x.id, y.id) for x, y in found.pairs] == [("1", "3")]
+
+
+def test_shapes_that_lie_apart_are_not_compared(ds, monkeypatch) -> None:
+    compared = []
+    plain = alike.iou
+    monkeypatch.setattr(alike, "iou", lambda a, b: compared.append(1) or plain(a, b))
+    sample = next(iter(ds.samples()))
+    for n, grader in enumerate(("ada", "ben", "cyd")):
+        places = [(x + n / 10, y) for x in range(0, 70, 10) for y in range(0, 50, 10)]
+        vote(ds, sample, grader, *(("dent", Box(xyxy=(x, y, x + 8, y + 8))) for x, y in places))
+    votes = agreeing.read_votes(ds)[sample]
+    assert agreeing.disagreement(votes) == 0 and len(compared) == 3 * 35
+    assert len(consensus.agreed(votes)) == 35 and len(compared) <= (3 + 9) * 35
 
 
 def test_intervals_draw_whole_cards() -> None:
@@ -332,6 +369,17 @@ def test_settling_ends_a_conflict_of_what_held(ds) -> None:
     assert not ds.conflicts() and [a.value.xyxy[0] for a in ds.annotations()[sample]] == [30]
 
 
+def test_settling_ends_a_conflict_of_the_status(ds) -> None:
+    sample = next(iter(ds.samples()))
+    for who, word in (("eve", "rescan"), ("fay", "unsure")):
+        status(ds, sample, who, word, layer="main")
+    assert ds.conflicts()
+    for grader in ("ada", "ben"):
+        status(ds, sample, grader, "done")
+    grading.settle(ds.ws, ds.name, who="eve", reason="both saw nothing")
+    assert not ds.conflicts() and ds.samples()[sample].status == "done"
+
+
 def test_what_label_studio_holds_is_left_and_said(ds, monkeypatch) -> None:
     first, second = list(ds.samples())[:2]
     for sample in (first, second):
@@ -399,6 +447,29 @@ def test_taking_work_away_keeps_what_was_labelled(ds) -> None:
         assigning.assign(ds, ["nope"], ["ada"], by="lead")
     with pytest.raises(UsageError, match="nobody has said who"):
         assigning.assign(ds, ids, [" "], by="lead")
+
+
+def test_a_count_is_of_the_samples_that_lack_people_and_excluded_ones_are_nobodys(ds) -> None:
+    first, *others = ds.samples().values()
+    ds.put_samples([first.model_copy(update={"excluded": "blurred"})])
+    for who, new in (("ada", 2), ("ben", 2), ("cyd", 1)):
+        assert grading.assign(ds.ws, ds.name, [who], count=2, by="lead")["assigned"] == {who: new}
+    given = {who: list(one.samples) for who, one in assigning.assignments(ds).items()}
+    assert [*given["ada"], *given["ben"], *given["cyd"]] == [s.id for s in others]
+
+
+def test_taking_no_samples_away_takes_none(ds) -> None:
+    assigning.assign(ds, list(ds.samples()), ["ada"], by="lead")
+    assert grading.withdraw(ds.ws, ds.name, "ada", samples=[], by="lead")["withdrawn"] == 0
+    assert len(assigning.assignments(ds)["ada"].samples) == 6
+
+
+def test_who_only_turned_a_suggestion_down_has_done_nothing_yet(ds) -> None:
+    sample, *_ = ds.samples()
+    assigning.assign(ds, [sample], ["ada", "ben"], each=2, by="lead")
+    no = [Decision(suggestion="a" * 16, word="rejected", by="run x")]
+    save(ds, sample, [], who="ada", tool="annotator", commit="a" * 8, layer="ada", decisions=no)
+    assert {row["who"]: row["done"] for row in grading.progress(ds.ws, ds.name)} == {"ada": 0, "ben": 0}
 
 
 def test_who_works_on_it_in_main_may_be_asked_to_vote_blind_too(ds) -> None:

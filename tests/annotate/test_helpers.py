@@ -15,7 +15,7 @@ from trugrade_core.annotate.saving import Decision, state_of
 from trugrade_core.data import rle
 from trugrade_core.data.images import decode, probe
 from trugrade_core.data.store import Dataset, sample_id
-from trugrade_core.errors import DatasetError, TruGradeError, UsageError, WeightsMissing
+from trugrade_core.errors import DatasetError, TruGradeError, UsageError
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import Box, ClassDef, Instance, Mask, Polygon, Sample
 from trugrade_core.workflows import annotating
@@ -114,7 +114,9 @@ def test_a_click_on_nothing_says_so(ds: Dataset, ids: list[str]) -> None:
     with pytest.raises(DatasetError, match="nothing was clicked"):
         annotating.segment_at(ds.ws, "cards", ids[0], [(50, 50, 0)])
     with pytest.raises(DatasetError, match="more than GrabCut looks at"):
-        segment.grabcut(np.zeros((1001, 1001, 3), np.uint8), segment.Prompt(points=((5, 5, True),)), (0, 0))
+        segment.window(segment.Prompt(box=(0, 0, 1200, 1200)), 4000, 4000)
+    with pytest.raises(DatasetError, match="outside the image"):
+        annotating.segment_at(ds.ws, "cards", ids[0], [(50, -3, 1)])  # a crop around it would hold pixels
 
 
 def test_what_was_clicked_comes_in_the_shape_its_class_is_drawn_as(ds: Dataset) -> None:
@@ -130,82 +132,6 @@ def test_what_was_clicked_comes_in_the_shape_its_class_is_drawn_as(ds: Dataset) 
     boxed = segment.Part(both[0][50:120, 90:], (90, 50), "GrabCut").value("box", (180, 240))
     assert isinstance(boxed, Box) and np.abs(np.array(boxed.xyxy) - [99.5, 61.5, 160.5, 98.5]).max() <= 2
     assert annotating.segmenter(ds.ws) == "GrabCut on the crop, no model"
-
-
-def test_without_weights_it_says_which_files_go_where(ws: Workspace) -> None:
-    with pytest.raises(WeightsMissing, match=r"encoder\.onnx and decoder\.onnx missing") as e:
-        segment.find_sam(ws)
-    assert str(ws.root / "weights" / "segment_anything") in e.value.where and "MobileSAM" in e.value.what_to_do
-
-
-def test_files_that_are_no_model_say_so(ws: Workspace) -> None:
-    folder = segment.folder(ws)
-    folder.mkdir(parents=True)
-    for name in segment.FILES:
-        (folder / name).write_bytes(b"not a model")
-    with pytest.raises(WeightsMissing, match="cannot be opened as an ONNX model"):
-        segment.Sam.open(ws)
-
-
-def test_a_model_with_segment_anythings_interface_answers_and_embeds_once(ds: Dataset) -> None:
-    """A stand-in with the interface of the real export: its decoder marks where the image is bright."""
-    _write_stand_in(segment.folder(ds.ws))
-    image, truth = blob()
-    sample = add_image(ds.ws, image, "blob.png")
-    ds.put_samples([sample])
-    sam = segment.Sam.open(ds.ws)
-    assert sam.embedding(sample.main.sha256) is None
-    part = annotating.segment_at(ds.ws, "cards", sample.id, [(130, 80, 1)], (90, 50, 170, 110))
-    assert part.by.startswith("SAM ") and sam.embedding(sample.main.sha256) is not None
-    found = part.found
-    assert (found & truth).sum() / (found | truth).sum() > 0.7
-    ds.image_path(sample).unlink()  # the second click needs no pixels
-    assert (annotating.segment_at(ds.ws, "cards", sample.id, [(130, 80, 1)]).found == found).all()
-
-
-def _write_stand_in(folder: Path) -> None:
-    import onnx
-    from onnx import TensorProto as T
-    from onnx import helper as h
-
-    folder.mkdir(parents=True)
-    pool = h.make_node("AveragePool", ["red"], ["image_embeddings"], kernel_shape=[4, 4], strides=[4, 4])
-    take = h.make_node("Slice", ["image", "from", "to", "axis"], ["red"])
-    constants = [
-        h.make_tensor("from", T.INT64, [1], [0]),
-        h.make_tensor("to", T.INT64, [1], [1]),
-        h.make_tensor("axis", T.INT64, [1], [1]),
-    ]
-    encoder = h.make_graph([take, pool], "encoder", [h.make_tensor_value_info("image", T.FLOAT, [1, 3, 1024, 1024])],
-                           [h.make_tensor_value_info("image_embeddings", T.FLOAT, [1, 1, 256, 256])], constants)  # fmt: skip
-    # masks = the embedding's top-left part resized to the image: 1024 / max side lies in its corner.
-    nodes = [
-        h.make_node("ReduceMax", ["orig_im_size"], ["longest"], keepdims=1),
-        h.make_node("Div", ["orig_im_size", "longest"], ["share"]),
-        h.make_node("Mul", ["share", "cells"], ["used"]),
-        h.make_node("Cast", ["used"], ["used_int"], to=T.INT64),
-        h.make_node("Slice", ["image_embeddings", "zeros", "used_int", "hw"], ["corner"]),
-        h.make_node("Cast", ["orig_im_size"], ["wanted"], to=T.INT64),
-        h.make_node("Concat", ["ones", "wanted"], ["sizes"], axis=0),
-        h.make_node("Resize", ["corner", "", "", "sizes"], ["masks"], mode="linear"),
-        h.make_node("ReduceMean", ["masks"], ["score"], keepdims=0),
-        h.make_node("Reshape", ["score", "one_by_one"], ["iou_predictions"]),
-    ]
-    decoder = h.make_graph(
-        nodes, "decoder",
-        [h.make_tensor_value_info("image_embeddings", T.FLOAT, [1, 1, 256, 256]),
-         h.make_tensor_value_info("point_coords", T.FLOAT, [1, "n", 2]), h.make_tensor_value_info("point_labels", T.FLOAT, [1, "n"]),
-         h.make_tensor_value_info("mask_input", T.FLOAT, [1, 1, 256, 256]), h.make_tensor_value_info("has_mask_input", T.FLOAT, [1]),
-         h.make_tensor_value_info("orig_im_size", T.FLOAT, [2])],
-        [h.make_tensor_value_info("masks", T.FLOAT, [1, 1, "h", "w"]), h.make_tensor_value_info("iou_predictions", T.FLOAT, [1, 1])],
-        [h.make_tensor("cells", T.FLOAT, [1], [256]), h.make_tensor("zeros", T.INT64, [2], [0, 0]),
-         h.make_tensor("hw", T.INT64, [2], [2, 3]), h.make_tensor("ones", T.INT64, [2], [1, 1]),
-         h.make_tensor("one_by_one", T.INT64, [2], [1, 1])],
-    )  # fmt: skip
-    for name, graph in zip(segment.FILES, (encoder, decoder), strict=True):
-        model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)])
-        model.ir_version = 9
-        onnx.save(model, folder / name)
 
 
 # --- suggestions ----------------------------------------------------------------------------------------------------------

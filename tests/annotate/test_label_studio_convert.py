@@ -486,3 +486,12 @@ def test_anything_at_all_is_a_problem_and_never_a_crash(anything: Any) -> None:
 def test_the_status_has_the_samples_own_id() -> None:
     sent = to_results([], SURFACE, width=W, height=H, sample=SAMPLE, status=Status(status="unsure", comment="x"))
     assert [r["id"] for r in sent.results] == [status_id(SAMPLE), f"{status_id(SAMPLE)}-comment"]
+
+
+def test_a_choice_that_only_looks_like_a_number_is_no_score() -> None:
+    config = parse("""<View><Image name="image" value="$image"/><Choices name="score" toName="image"><Choice value="8.5"/>
+    <Choice value="nan"/></Choices></View>""")
+    came = read(
+        {"from_name": "score", "to_name": "image", "type": "choices", "value": {"choices": ["nan"]}}, config=config
+    )
+    assert [a.annotation.value for a in came.arrived] == [Tags(tags=("nan",))]  # which a pull then does not know

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.annotate.conftest import Saver, box
 from trugrade_core.annotate import queue
+from trugrade_core.annotate.saving import Decision, Op
 from trugrade_core.data.store import Dataset
 from trugrade_core.schema import Status
 
@@ -63,3 +64,26 @@ def test_a_blind_voter_is_led_through_their_own_votes_and_stands_in_nobodys_way(
     do(box(1, 1, 20, 20), who="ana", layer="ana")
     assert queue.counts(ds, ids, layers) == {"done": 1, "unlabelled": 2} and queue.counts(ds, ids) == {"unlabelled": 3}
     assert queue.next_unlabelled(ds, ids, after="", browser="mine", layers=layers) == ids[1]
+
+
+def test_an_excluded_sample_is_nobodys_next(ds: Dataset, ids: list[str]) -> None:
+    ds.put_samples([ds.samples()[ids[0]].model_copy(update={"excluded": "blurred"})])
+    assert queue.next_unlabelled(ds, ids, after="", browser="mine") == ids[1]
+
+
+def test_what_a_blind_voter_undid_or_turned_down_is_no_vote_yet(ds: Dataset, ids: list[str], do: Saver) -> None:
+    layers = dict.fromkeys(ids, "ana")
+    made = do(box(1, 1, 20, 20), who="ana", layer="ana")
+    do(Op(op="delete", annotation=made.annotations[0], replaces=made.entries[0]), who="ana", layer="ana")
+    do(decisions=[Decision(suggestion="a" * 16, word="rejected", by="run x")], sample=ids[1], who="ana", layer="ana")
+    assert queue.counts(ds, ids, layers) == {"unlabelled": 3}
+    assert queue.next_unlabelled(ds, ids, after=ids[2], browser="mine", layers=layers) == ids[0]
+
+
+def test_two_who_ask_for_the_next_at_once_get_two(ds: Dataset, ids: list[str]) -> None:
+    queue.is_here(ds, ids[2], "ana", browser="a")
+    found = [queue.next_unlabelled(ds, ids, after=ids[2], browser=browser) for browser in ("a", "b", "c")]
+    assert found == [ids[0], ids[1], None]
+    assert queue.open_elsewhere(ds, "b") == {ids[0]: ["ana"]}
+    queue.is_here(ds, ids[2], "ana", browser="a")  # she has gone back, and it is free again
+    assert queue.next_unlabelled(ds, ids, after="", browser="c") == ids[0]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.annotate.conftest import Saver, box, polygon
+from trugrade_core.annotate import locks
 from trugrade_core.annotate.indexes import log_of
 from trugrade_core.annotate.saving import Decision, Op, resolve, save, state_of
 from trugrade_core.data import rle
@@ -207,6 +208,34 @@ def test_what_label_studio_has_is_read_only(ds: Dataset, ids: list[str], do: Sav
     (ds.path / "label_studio.json").write_text("[]")
     with pytest.raises(WorkspaceError, match="not what the lab writes"):
         do(box(10, 10, 60, 50))
+
+
+def test_what_is_at_label_studio_is_read_once_and_again_when_it_has_changed(
+    ds: Dataset, ids: list[str], do: Saver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    plain = locks.read_json
+    monkeypatch.setattr(locks, "read_json", lambda path: read.append(path) or plain(path))
+    for state in ("pulled", "pushed"):
+        write_json(ds.path / "label_studio.json", {"samples": {id: {"id": 7, "state": state} for id in ids}})
+        assert [bool(locks.pushed(ds, id)) for id in ids] == [state == "pushed"] * 3
+    assert len(read) == 2
+    (ds.path / "label_studio.json").unlink()
+    assert not locks.pushed(ds, ids[0])
+
+
+def test_a_conflict_that_label_studio_holds_is_settled_there(ds: Dataset, ids: list[str], do: Saver) -> None:
+    made = do(box(10, 10, 60, 50))
+    for who in ("ana", "ben"):
+        do(
+            box(10, 10, 61 + len(who), 50 + ord(who[0]) % 7, annotation=made.annotations[0], replaces=made.entries[0]),
+            who=who,
+        )
+    heads = state_of(ds, ids[0]).conflicts[0].heads
+    write_json(ds.path / "label_studio.json", {"samples": {ids[0]: {"id": 7, "state": "pushed"}}})
+    with pytest.raises(DatasetError, match="being annotated in Label Studio") as e:
+        resolve(ds, made.annotations[0], heads[0].entry, who="ana", reason="sharper")
+    assert "trugrade label pull" in e.value.what_to_do
 
 
 def test_a_damaged_log_refuses_and_what_was_drawn_is_saved_once_it_is_mended(

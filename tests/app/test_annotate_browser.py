@@ -244,6 +244,65 @@ def test_two_tabs_see_each_others_saves_and_who_else_is_there(cards: tuple[str, 
     ben.page.get_by_text("also open:").first.wait_for()
 
 
+def test_a_reload_is_nobody_else_and_who_comes_moves_nothing(cards: tuple[str, Dataset], tab: Tab) -> None:
+    url, ds = cards
+    id = next(iter(ds.samples()))
+    ana = tab(f"{url}&sample={id}")
+    for _ in range(2):
+        ana.page.wait_for_function("() => document.cookie.includes('tg_browser=')")
+        ana.page.reload()
+        ana.ready()
+    other = ana.page.context.new_page()  # another tab of hers
+    Hand(other, f"{url}&sample={id}")
+    ana.page.wait_for_timeout(5_000)  # it looks every four seconds
+    assert ana.page.get_by_text("also open:").count() == 0
+    before = ana.page.locator(".stage").bounding_box()
+    tab(f"{url}&sample={id}")
+    ana.page.get_by_text("also open:").first.wait_for()
+    assert ana.page.locator(".stage").bounding_box() == before
+
+
+def test_a_tile_whose_picture_is_still_coming_says_so(cards: tuple[str, Dataset], chromium: Any) -> None:
+    context = chromium.new_context(viewport={"width": 1280, "height": 720})
+    page = context.new_page()
+    page.route("**/lab/thumb/**", lambda _route: None)  # never answered
+    page.goto(cards[0].replace("/annotate?", "/datasets?") + "&view=browse")
+    page.wait_for_selector(".tg-shot .tg-pic")
+    assert page.evaluate("() => getComputedStyle(document.querySelector('.tg-pic')).animationName") == "tg-coming"
+    context.close()
+
+
+def test_nothing_left_to_do_is_said_without_harm_to_the_page(cards: tuple[str, Dataset], tab: Tab) -> None:
+    url, ds = cards
+    ds.put_samples([s.model_copy(update={"status": "done"}) for s in ds.samples().values()])
+    hand = tab(url)
+    before = hand.page.locator(".stage").bounding_box()
+    sheets = hand.page.evaluate("() => getComputedStyle(document.documentElement).getPropertyValue('--tg-accent')")
+    hand.page.get_by_role("button", name="Next unlabelled").click()
+    hand.page.get_by_text("Every other sample here is done").wait_for()
+    hand.page.wait_for_timeout(500)
+    assert hand.page.locator(".stage").bounding_box() == before
+    assert sheets and sheets == hand.page.evaluate(
+        "() => getComputedStyle(document.documentElement).getPropertyValue('--tg-accent')"
+    )
+
+
+def test_the_keys_of_a_page_just_opened_are_the_annotators_but_not_those_of_who_writes(
+    cards: tuple[str, Dataset], tab: Tab
+) -> None:
+    hand = tab(cards[0])
+    assert not hand.look("over")
+    hand.page.keyboard.press("?")
+    hand.page.get_by_text("Close (Esc)").wait_for()
+    hand.page.keyboard.press("Escape")
+    comment = hand.page.get_by_label("Comment on this sample")
+    comment.click()
+    hand.page.keyboard.type("b?")
+    hand.page.wait_for_timeout(5_000)  # the page is drawn anew meanwhile
+    hand.page.keyboard.type("v")
+    assert comment.input_value() == "b?v" and hand.look("tool") == "select"
+
+
 def test_two_that_change_the_same_shape_at_once_are_shown_and_settled(cards: tuple[str, Dataset], tab: Tab) -> None:
     url, ds = cards
     id = next(iter(ds.samples()))

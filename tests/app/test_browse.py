@@ -261,7 +261,7 @@ def test_what_an_edit_did_is_said_with_its_way_back(cards: Workspace, open_page:
     at = open_page(cards, "datasets", dataset="cards")
     found = exploring.explorer(cards, "cards")
     done = exploring.edit_all(found, editing.Exclude(reason="bent"), from_line("status=done"), who="lena", expected=6)
-    at.session_state["explore-note"] = (exploring.applied(done), False, "")
+    at.session_state["explore-note:cards"] = (exploring.applied(done), False, "")
     at.run()
     assert "5 samples changed, 1 were so already" in said(at)
     at.button(key="explore-undo").click().run()
@@ -361,7 +361,7 @@ def test_what_checks_found_is_known_and_what_they_measured(cards: Workspace, mon
     from trugrade_core.workflows import checking
 
     one = Dataset.open(cards, "cards").samples()[ids(cards)[0]]
-    store = cards.cache / "checks" / "pictures-1.jsonl"
+    store = cards.cache / "checks" / "pictures-2.jsonl"
     store.parent.mkdir(parents=True)
     store.write_text(json.dumps({"sha256": one.main.sha256, "edge_px": 2.5}) + '\n{"torn\n')
     monkeypatch.setattr(checking, "sample_findings", lambda ws, name: [(one.id, "image.blur", "warning")])
@@ -378,3 +378,61 @@ def test_every_order_has_words() -> None:
 def test_the_grid_is_driven_by_its_own_script() -> None:
     script = (Path(browse.__file__).parent / "explore_grid.js").read_text()
     assert all(word in script for word in ("'picked'", "'turn'", "'go'"))
+
+
+# --- several datasets and several people ----------------------------------------------------------------------------
+
+
+def test_all_that_fit_of_one_dataset_is_not_all_of_another(cards: Workspace, open_page: Open) -> None:
+    other = fill(cards, "other", 3)
+    at = open_page(cards, "datasets", dataset="cards")
+    pick(at, ids(cards)[:2])
+    at.button(key="explore-everything").click().run()
+    assert "All 8 samples" in said(at)
+    at.query_params["dataset"] = "other"
+    at.session_state["explore-selected:other"] = dict.fromkeys(list(other.samples())[:1])
+    at.run()
+    assert "1 sample</b> selected" in said(at) and "All 3 samples" not in said(at)
+
+
+def test_what_an_edit_did_is_not_said_of_another_dataset(cards: Workspace, open_page: Open) -> None:
+    fill(cards, "other", 3)
+    at = open_page(cards, "datasets", dataset="cards")
+    found = exploring.explorer(cards, "cards")
+    done = exploring.edit_all(found, editing.Exclude(reason="bent"), from_line(""), who="lena")
+    at.session_state["explore-note:cards"] = (exploring.applied(done), False, "")
+    assert "explore-undo" in [b.key for b in at.run().button]
+    at.query_params["dataset"] = "other"
+    assert "explore-undo" not in [b.key for b in at.run().button]
+
+
+def test_turning_the_page_alone_shows_what_others_wrote(cards: Workspace, open_page: Open) -> None:
+    at = open_page(cards, "datasets", dataset="cards")
+    ds = Dataset.open(cards, "cards")
+    stale = exploring.explorer(cards, "cards")
+    last = list(ds.samples().values())[-1]
+    ds.put_samples([last.model_copy(update={"split": "val", "tags": ("new here",)})])
+
+    def drawn_alone(found) -> None:  # type: ignore[no-untyped-def]  # as a fragment is: without the page around it
+        from app import browse
+        from trugrade_core.data.filters import Filter
+
+        browse._tiles(found, Filter(), [])
+
+    at = AppTest.from_function(drawn_alone, kwargs={"found": stale}).run()
+    assert not at.exception and "tags: new here" in said(at)
+
+
+def test_a_class_that_is_called_none_is_told_from_having_none(cards: Workspace, open_page: Open) -> None:
+    ds = Dataset.open(cards, "cards")
+    first = ds.samples()[ids(cards)[0]]
+    ds.put_samples([first.model_copy(update={"tags": ("none",)})])
+    at = open_page(cards, "datasets", dataset="cards")
+    to = links(at, "tg-facet")["'none': 1 sample"]
+    assert to["tag"] == "%6Eone"
+    assert shown(open_page(cards, "datasets", **to)) == 1
+    at = open_page(cards, "datasets", dataset="cards", tag="none")
+    assert shown(at) == 7 and "tag: <b>none</b>" in said(at)
+    assert at.multiselect(key="explore:tag").value == [""]
+    at.multiselect(key="explore:tag").set_value(["none"]).run()
+    assert shown(at) == 1 and "Take away: tag 'none'" in links(at, "tg-chip")

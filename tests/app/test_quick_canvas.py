@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.quick_canvas import STROKE, Fit, matched, object_of, outline, size_for, value_of
+from app import overlay
+from app.quick_canvas import STROKE, Fit, class_of, color_for, matched, object_of, outline, size_for, value_of
 from trugrade_core.data import rle
 from trugrade_core.schema import Box, Mask, Polygon
 
@@ -121,3 +122,9 @@ def test_what_moved_is_matched_to_what_it_was() -> None:
     assert matched([a], [Box(xyxy=(0.04, 0, 9, 9))], 0.1) == [0]
     turned = Polygon(points=((20, 0), (29, 2), (27, 11), (18, 9)))
     assert matched([a, b], [a, turned], 0.1) == [0, 1]
+
+
+def test_each_class_has_a_colour_of_its_own_by_which_a_new_stroke_is_told() -> None:
+    names = [f"kind {n}" for n in range(20)]  # more than there are colours to see apart
+    assert [class_of({"stroke": color_for(name, names).upper()}, names) for name in names] == names
+    assert color_for(names[0], names) == overlay.color_of(names[0], names)

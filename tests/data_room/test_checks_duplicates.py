@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_the_search_finds_what_comparing_each_with_each_finds(within: int) -> No
 
 def test_the_distance_of_two_hashes_is_that_of_the_search() -> None:
     hashes = np.random.default_rng(3).integers(0, 2**64, 2, dtype=np.uint64)
-    assert brute_force(hashes, 64) == {(0, 1): hashing.distance(int(hashes[0]), int(hashes[1]))}
+    assert brute_force(hashes, 64) == {(0, 1): hashing.nearest(int(hashes[0]), int(hashes[1]))[0]}
 
 
 def test_too_many_look_alikes_keep_the_nearest_and_say_so() -> None:
@@ -261,10 +262,83 @@ def test_more_pairs_than_can_be_listed_are_counted(monkeypatch: pytest.MonkeyPat
 
 def test_a_thousand_of_one_design_are_not_compared_each_with_each() -> None:
     picture = [duplicates.Picture(f"{n:064x}", Path(str(n)), str(n), str(n), None) for n in range(200)]
-    likes = [duplicates._Like(a, b, 2, 0) for n, a in enumerate(picture) for b in picture[n + 1 :]]
+    likes = [duplicates._Like([a], [b], 2, 0) for n, a in enumerate(picture) for b in picture[n + 1 :]]
     asked = list(duplicates._nearest(likes))
     assert len(asked) <= 200 * duplicates.NEIGHBOURS
-    assert {p.sample for like in asked for p in (like.first, like.second)} == {p.sample for p in picture}
+    assert {p.sample for like in asked for p in (*like.first, *like.second)} == {p.sample for p in picture}
+
+
+def test_a_leak_is_compared_however_many_of_its_own_split_look_more_alike() -> None:
+    picture = [duplicates.Picture(f"{n:064x}", Path(str(n)), str(n), str(n), "train") for n in range(40)]
+    other = dataclasses.replace(picture[0], sha256="f" * 64, sample="x", split="test")
+    likes = [duplicates._Like([a], [b], 2, 0) for n, a in enumerate(picture) for b in picture[n + 1 :]]
+    leak = duplicates._Like([picture[5]], [other], 9, 0)
+    assert leak in list(duplicates._nearest([*likes, leak]))
+
+
+ORDERS = list(itertools.permutations((None, "train", "test")))
+
+
+@pytest.mark.parametrize("splits", ORDERS)
+@pytest.mark.parametrize("changed", [False, True])
+def test_of_three_copies_in_any_order_the_leak_is_seen(
+    pile: Pile, card: Image, splits: tuple[str | None, ...], changed: bool, tmp_path: Path
+) -> None:
+    """One file, one file in another container, or one scan changed twice."""
+    looks = [card, jpeg(card, 60), jpeg(card, 40)] if changed else [card] * 3
+    for name, look, split in zip(("a.png", "b.png", "c.bmp"), looks, splits, strict=True):
+        pile.put(name, look, name, split)
+    expected = {name for name, split in zip("abc", splits, strict=True) if split}
+    store = tmp_path / "pairs.jsonl"
+    for found in (
+        list(duplicates.findings(pile.pairs(store))),
+        duplicates.stored_leaks(pile.pictures, pile.measured.found, store),
+    ):
+        (leak,) = (f for f in found if f.code == "leak.same_scan")
+        assert set(leak.samples) == expected and leak.details["found"] == 1
+
+
+@pytest.mark.parametrize("splits", ORDERS)
+def test_two_changed_copies_too_far_apart_are_compared_because_of_their_original(
+    pile: Pile, card: Image, splits: tuple[str | None, ...], tmp_path: Path
+) -> None:
+    looks = {"original": card, "low": card[12:, 12:], "high": card[:-12, :-12]}
+    for (name, look), split in zip(looks.items(), splits, strict=True):
+        pile.put(f"{name}.png", look, name, split)
+    store = tmp_path / "pairs.jsonl"
+    found = pile.pairs(store)
+    hashes = [int(pile.measured.found[p.sha256].hash or "", 16) for p in pile.pictures]
+    assert hashing.nearest(hashes[1], hashes[2])[0] > hashing.WITHIN
+    expected = {name for name, split in zip(looks, splits, strict=True) if split}
+    (leak,) = (f for f in duplicates.findings(found) if f.code == "leak.same_scan")
+    assert set(leak.samples) == expected
+    assert pile.pairs(store, deep=False) == found, "and it is kept"
+    (leak,) = duplicates.stored_leaks(pile.pictures, pile.measured.found, store)
+    assert set(leak.samples) == expected
+
+
+def test_copies_of_one_file_are_no_changed_scans_and_do_not_crowd_out_one(pile: Pile, card: Image) -> None:
+    for n in range(duplicates.NEIGHBOURS + 3):
+        pile.put(f"{n:02d}.png", card, str(n), "train")
+    pile.put("leak.png", jpeg(card, 60), "x", "test")
+    found = pile.pairs()
+    kinds = {kind: {s for pair in found.pairs if pair.kind == kind for s in pair.samples} for kind in duplicates.KINDS}
+    assert "leak" not in kinds["same_file"] and len(kinds["same_file"]) == duplicates.NEIGHBOURS + 3
+    assert len(kinds["same_scan"]) == duplicates.NEIGHBOURS + 4, "each copy is in it"
+    assert all("leak" in pair.samples for pair in found.pairs if pair.kind == "same_scan") and not found.unchecked
+
+
+def test_what_is_stored_of_a_file_holds_for_the_same_pixels_in_another(pile: Pile, card: Image, tmp_path: Path) -> None:
+    pile.put("a.png", card, "1", "train")
+    pile.put("b.png", jpeg(card, 60), "2", "test")
+    pile.put("again.bmp", card, "3", "train")
+    store = tmp_path / "pairs.jsonl"
+    pile.pairs(store)
+    (leak,) = duplicates.stored_leaks(pile.pictures, pile.measured.found, store)
+    assert set(leak.samples) == {"a", "again", "b"}
+    first, *others = pile.pictures
+    shallow = duplicates.find_pairs([*others, first], pile.measured.found, store, deep=False)
+    assert shallow.unchecked == 0, "in whatever order they come"
 
 
 def test_regions_and_lamps_are_left_to_their_scans() -> None:
@@ -274,6 +348,15 @@ def test_regions_and_lamps_are_left_to_their_scans() -> None:
                  parent=Lineage(dataset="d", sample="p", region="corner:top_left", homography=(1, 0, 0, 0, 1, 0, 0, 0, 1)))  # fmt: skip
     found = duplicates.pictures([lit, cut], lambda sample, role: Path(role))
     assert [(p.sample, p.path.name, p.whole) for p in found] == [("a", "main", True), ("b", "main", False)]
+
+
+def test_two_pictures_of_one_sample_are_not_compared(pile: Pile, card: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    pile.put("front.png", card, "1")
+    pile.put("back.png", jpeg(card, 60), "1")
+    pile.pairs(deep=False)
+    one = [dataclasses.replace(picture, sample="one") for picture in pile.pictures]
+    monkeypatch.setattr(duplicates, "decode", lambda path: pytest.fail("looked at"))
+    assert duplicates.find_pairs(one, pile.measured.found).pairs == ()
 
 
 def test_a_picture_that_is_gone_is_left_unchecked(pile: Pile, card: Image) -> None:

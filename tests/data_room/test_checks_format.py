@@ -13,7 +13,7 @@ from tests.data_room.checking import bordered, codes, facts, label, needs, sampl
 from trugrade_core.data import acceptance
 from trugrade_core.data.checks import CHECKS, FUNCTIONS, run_checks
 from trugrade_core.data.checks.base import Finding, Result, judged
-from trugrade_core.data.checks.format import damage, format_validation
+from trugrade_core.data.checks.format import damage, format_validation, leaks
 from trugrade_core.data.checks.verdict import RULES, Standing, verdict
 from trugrade_core.data.store import Dataset
 from trugrade_core.data.versions import Version, snapshot
@@ -220,6 +220,11 @@ def test_what_was_not_checked_is_a_reservation_that_says_why() -> None:
     assert RULES[-1].verdict == "fit"
 
 
+def test_without_a_task_nothing_is_fit_for_one() -> None:
+    found, _, why = verdict(Standing([], ALL_OK, 9, has_task=False))
+    assert found == "reservations" and why.startswith("no task is named")
+
+
 # --- letting a finding stand ----------------------------------------------------------------------------------------
 
 
@@ -247,6 +252,16 @@ def test_a_finding_about_the_whole_dataset_and_taking_back(ds: Dataset) -> None:
         acceptance.withdraw(ds, whole.key, who="ben", reason="again")
 
 
+def test_a_finding_about_the_whole_dataset_stands_for_what_it_names(ds: Dataset) -> None:
+    """That nobody minds one class missing says nothing of the class that is missing next."""
+    one, two = (held("balance.missing_class", "error", (), details={"names": n}) for n in (["dent"], ["dent", "fold"]))
+    acceptance.accept(ds, two, who="ada", reason="too rare")
+    assert [w.open for w in acceptance.weigh([one, two], acceptance.acceptances(ds))] == [None, None]
+    acceptance.withdraw(ds, two.key, who="ada", reason="again")
+    acceptance.accept(ds, one, who="ada", reason="too rare")
+    assert [w.open for w in acceptance.weigh([one, two], acceptance.acceptances(ds))] == [None, two]
+
+
 @pytest.mark.parametrize(("who", "reason", "missing"), [(" ", "why", "a name"), ("ada", "  ", "a reason")])
 def test_nothing_is_accepted_without_a_name_and_a_reason(ds: Dataset, who: str, reason: str, missing: str) -> None:
     with pytest.raises(UsageError, match=f"cannot be accepted without {missing}"):
@@ -257,6 +272,23 @@ def test_nothing_is_accepted_without_a_name_and_a_reason(ds: Dataset, who: str, 
 def test_only_samples_of_the_finding_can_be_accepted(ds: Dataset) -> None:
     with pytest.raises(UsageError, match="is not held against sample 'z'"):
         acceptance.accept(ds, held(samples=("a", "b")), who="ada", reason="why", samples=["a", "z"])
+
+
+def test_samples_are_not_searched_one_by_one(ds: Dataset) -> None:
+    """100,000 samples of one finding are accepted while a person waits."""
+    compared = 0
+
+    class Id(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+    ids = [f"{n:016x}" for n in range(300)]
+    acceptance.accept(ds, held(samples=tuple(ids)), who="ada", reason="why", samples=map(Id, ids))
+    assert compared < 10 * len(ids)
 
 
 def leak(*pairs: str, found: int | None = None, code: str = "leak.same_scan") -> Finding:
@@ -281,6 +313,25 @@ def test_a_leak_is_let_stand_by_its_pairs(ds: Dataset) -> None:
     acceptance.accept(ds, weighed.open, who="ben", reason="that too")
     (all_of_it,) = acceptance.weigh([leak("ba", "dc", "ad")], acceptance.acceptances(ds))
     assert all_of_it.open is None and [a.who for a in all_of_it.accepted] == ["ada", "ben"]
+
+
+def torn(**cards: str) -> Finding:
+    """`torn(x="ab")`: card x lies in train with sample a, in test with b."""
+    (finding,) = leaks({("card", card): {"train": [a], "test": [b]} for card, (a, b) in cards.items()})
+    return finding
+
+
+def test_a_torn_card_is_let_stand_by_where_its_samples_lie(ds: Dataset) -> None:
+    """Two torn cards that somebody looked at say nothing of a third that their samples make."""
+    acceptance.accept(ds, torn(x="ab", y="cd"), who="ada", reason="known")
+    accepted = acceptance.acceptances(ds)
+    still = {name: acceptance.weigh([finding], accepted)[0].open for name, finding in {
+        "same": torn(y="cd", x="ab"), "healed": torn(x="ab"), "third": torn(z="ad"), "turned": torn(x="ba"),
+        "other": torn(x="cb"), "new": torn(x="ab", y="ce")}.items()}  # fmt: skip
+    assert {name: found and found.samples for name, found in still.items()} == {
+        "same": None, "healed": None, "third": ("a", "d"), "turned": ("b", "a"), "other": ("c",), "new": ("e",)
+    }  # fmt: skip
+    assert still["new"] is not None and still["new"].why.endswith("; 1 sample of these open")
 
 
 def test_some_samples_of_a_leak_are_whole_pairs(ds: Dataset) -> None:

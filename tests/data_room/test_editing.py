@@ -9,13 +9,13 @@ import pytest
 from pydantic import ValidationError
 
 from tests.data_room.explored import agree, box, make, opened, said, six
-from trugrade_core.data import editing
+from trugrade_core.data import editing, relabel
 from trugrade_core.data.editing import Applied, Edit, Exclude, GiveScore, Reclass, SetStatus, Tag, history, preview
 from trugrade_core.data.explore import Explorer
 from trugrade_core.data.filters import Filter, from_line
-from trugrade_core.data.store import Dataset, status_id
+from trugrade_core.data.store import Dataset, put_entry, status_id
 from trugrade_core.errors import DatasetError, UsageError
-from trugrade_core.schema import Score, Status
+from trugrade_core.schema import Annotation, Box, Score, Status
 from trugrade_core.workspace import Workspace
 
 
@@ -256,6 +256,25 @@ def test_an_edit_that_cannot_be_is_refused_and_nothing_is_written(ds: Dataset) -
     with pytest.raises(ValidationError):
         GiveScore(score=float("nan"))
     assert not (ds.path / "edits.jsonl").exists()
+
+
+def test_an_undo_does_not_bring_back_a_class_that_was_retired(ds: Dataset) -> None:
+    """Labels of a class that is not in the list would be learnt by no model."""
+    found = opened(ds)
+    do(found, Reclass(old="dent", new="scratch"))
+    relabel.apply(ds, relabel.Retire(name="dent"), who="aiko", tool="cli")
+    before = everything(ds)
+    undone = editing.undo(found, who="lena")
+    assert undone.changed == 0 and {why for _, why in undone.left} == {"the class 'dent' is no longer in the list"}
+    assert everything(ds) == before
+
+
+def test_a_shape_without_a_class_has_none_again_after_an_undo(ds: Dataset) -> None:
+    value = Box(xyxy=(1, 1, 5, 5))
+    ds.append([put_entry(Annotation(id="f" * 16, sample=make(1).id, value=value), who="aiko", tool="canvas")])
+    found, before = opened(ds), everything(ds)
+    do(found, Reclass(old=None, new="dent"))
+    assert editing.undo(found, who="lena").left == [] and everything(ds) == before
 
 
 def test_samples_that_went_meanwhile_are_said_in_an_undo(ds: Dataset) -> None:

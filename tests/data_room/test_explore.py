@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 from tests.data_room.explored import agree, box, make, opened, said, six
 from trugrade_core.data import indexing, rle
 from trugrade_core.data.explore import Explorer, Found, counts
-from trugrade_core.data.filters import KNOWN, SORTS, WORDS, Filter, Place, Range, from_line, from_params, where
+from trugrade_core.data.filters import KNOWN, NONE, SORTS, WORDS, Filter, Place, Range, from_line, from_params, where
 from trugrade_core.data.index_rows import bounds, place_of
 from trugrade_core.data.store import Dataset
-from trugrade_core.errors import DatasetError, UsageError
+from trugrade_core.errors import DatasetError, UsageError, WorkspaceError
 from trugrade_core.schema import (
+    Box,
     Mask,
     Polygon,
     Score,
@@ -171,6 +173,99 @@ def test_a_cache_that_cannot_be_read_is_made_again(ds: Dataset, content: bytes) 
     assert again.total() == 6 and again.path.read_bytes() != content
 
 
+def test_a_cache_that_lacks_a_table_is_made_again(ds: Dataset) -> None:
+    kept = opened(ds).path
+    with duckdb.connect(str(kept)) as con:
+        con.execute("DROP TABLE shapes")
+    agree(opened(ds), ds)
+
+
+HEAD, BLOCK = 3 * 4096, 1 << 18
+"""Bytes of DuckDB's files: the head, then blocks with a checksum each."""
+
+
+def test_a_cache_with_a_damaged_block_is_said_at_most_once_and_made_again(ds: Dataset) -> None:
+    kept = opened(ds).path
+    whole = kept.read_bytes()
+    told = 0
+    for start in range(HEAD, len(whole), BLOCK):
+        kept.write_bytes(
+            whole[: start + 8] + bytes(b ^ 0xFF for b in whole[start + 8 : start + 4096]) + whole[start + 4096 :]
+        )
+        found = opened(ds)
+        try:
+            found.statistics(Filter()), found.page(Filter())
+        except WorkspaceError as e:
+            told += 1
+            assert e.message == "the index of the samples was damaged" and e.where == str(kept)
+            found.refresh()
+        agree(found, ds)
+    assert told
+
+
+def test_a_damaged_cache_is_made_again_where_something_is_added(ds: Dataset) -> None:
+    kept = opened(ds).path
+    whole = kept.read_bytes()
+    for n, start in enumerate(range(HEAD, len(whole), BLOCK)):
+        kept.write_bytes(
+            whole[: start + 8] + bytes(b ^ 0xFF for b in whole[start + 8 : start + 4096]) + whole[start + 4096 :]
+        )
+        found = Explorer(ds)
+        ds.put_samples([make(10 + n)])
+        found.refresh()
+        agree(found, ds)
+
+
+def test_a_place_that_takes_no_cache_is_done_without(ds: Dataset) -> None:
+    ds.ws.cache.mkdir(exist_ok=True)
+    (ds.ws.cache / "explore").write_text("in the way")
+    agree(opened(ds), ds)
+    assert counts(ds)["samples"] == 6
+
+
+def test_what_is_kept_is_asked_where_it_lies_until_there_is_more(ds: Dataset) -> None:
+    opened(ds)
+    again, reader = opened(ds), opened(ds)
+    tables = "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'memory' AND table_name IN ('samples', 'shapes', 'heads')"
+    assert again.con.execute(tables).fetchall() == [(0,)]
+    agree(again, ds)
+    with again.asking() as ask:
+        assert ask.execute("SELECT count(*) FROM samples").fetchall() == [(6,)]
+        again.path.unlink()  # a cache may be removed at any time
+        ds.put_samples([make(7)])
+        again.refresh()
+        assert len(ask.execute("SELECT id, words FROM samples").fetchall()) == 6  # as it was when this one asked
+    assert again.con.execute(tables).fetchall() == [(3,)]
+    agree(again, ds)
+    assert reader.total() == 6
+    reader.refresh()
+    agree(reader, ds)
+
+
+def test_another_file_that_is_damaged_leaves_what_was_there(ds: Dataset) -> None:
+    found = opened(ds)
+    whole = ds.log_path.read_bytes()
+    ds.log_path.write_bytes(b'{"entry": "x"}\n' + whole)
+    for again in (found, Explorer(ds)):
+        with pytest.raises(DatasetError, match="line 1 was damaged"):
+            again.refresh()
+        assert again.total() == 6 and again.ids(from_line("class=scratch")) == [make(0).id, make(2).id]
+    ds.log_path.write_bytes(whole)
+    found.refresh()
+    agree(found, ds)
+
+
+def test_a_line_mended_in_place_is_taken(ds: Dataset) -> None:
+    with ds.log_path.open("ab") as f:
+        f.write(b'{"torn\n')
+    found = opened(ds)
+    mended = said(make(3), "z", box(5, 5), "dent").model_dump_json().encode() + b"\n"
+    ds.log_path.write_bytes(ds.log_path.read_bytes().replace(b'{"torn\n', mended))
+    found.refresh()
+    agree(found, ds)
+    assert 3 in numbers(found, "class=dent")
+
+
 def test_a_removed_dataset_that_is_made_again_is_not_taken_for_the_old_one(ds: Dataset) -> None:
     opened(ds)
     ds.ws.to_trash(ds.path)
@@ -262,6 +357,37 @@ def test_a_filter_fits_what_it_says(ds: Dataset, line: str, fits: list[int]) -> 
     assert numbers(found, line) == fits
     assert found.count(from_line(line)) == len(fits)
     assert found.statistics(from_line(line))["samples"] == len(fits)
+
+
+@pytest.mark.parametrize("dpi", [96.0, 254.0, 300.0, 600.0, 1200.0, 2400.0])
+@pytest.mark.parametrize("mm", [0.05, 0.1, 0.5, 0.7, 1.0, 10.0])
+def test_a_size_in_mm_is_met_at_its_edges(ws: Workspace, dpi: float, mm: float) -> None:
+    ds = Dataset.create(ws, "edges")
+    sample = make(1, dpi=dpi)
+    ds.put_samples([sample])
+    side = mm * dpi / 25.4
+    ds.append([said(sample, "a", Box(xyxy=(33.3, 41.7, 33.3 + side, 41.7 + side / 3)), "scratch")])
+    found = opened(ds)
+    for size, fits in ((f"{mm}..", 1), (f"..{mm}", 1), (f"{mm}", 1), (f"..<{mm}", 0), (f"{mm}..<{mm * 2}", 1),
+                       (f"{mm * 1.0001}..", 0), (f"..{mm * 0.9999}", 0)):  # fmt: skip
+        assert found.count(from_line(f"size={size}")) == fits, size
+
+
+@pytest.mark.parametrize("name", ["none", "%6Eone", "None", "a\rb", "a\tb", "a\x00b", "a\x85b", "\u2028", " x ", " ", "%2C", "%", "%0a", "'",
+                                  '"', "\\", "a\nb", "a=b", "..", "\x1f", "a,b", "<b>", "&amp;", "Łódź", "🂡", "$x$", "'; DROP"])  # fmt: skip
+def test_any_name_is_found_by_its_address_and_it_alone(ds: Dataset, name: str) -> None:
+    named = make(8, tags=(name,), design=name, session=name, side=name, card=name)
+    ds.put_samples([named, make(9, tags=("other",), design="other", session="other", side="other", card="other")])
+    ds.append([said(named, "n", box(5, 5), name, who=name)])
+    found = opened(ds)
+    found.know_findings([(named.id, name, "info")])
+    for word in ("tag", "design", "session", "side", "card", "class", "annotator", "finding"):
+        f = Filter.model_validate({WORDS[word][0]: (name,)})
+        assert from_params(f.params()) == from_line(f.line()) == f
+        assert numbers(found, f) == [8], word
+        either = Filter.model_validate({WORDS[word][0]: (name, NONE)})
+        assert from_params(either.params()) == either
+        assert 8 in numbers(found, either) and from_line(f"{word}=none") != f
 
 
 def test_ids_of_an_address_are_those_samples(ds: Dataset) -> None:
@@ -508,6 +634,6 @@ Shapes = Callable[..., Any]
 
 def test_places_are_those_on_the_card_where_its_outline_is_drawn(ds: Dataset) -> None:
     found = opened(ds)
-    rows = dict(found.con.execute("SELECT annotation, place FROM shapes").fetchall())
-    assert rows["a"] is None  # the outline itself
-    assert rows["b"] == 0 and rows["c"] == 9 * 12 - 1  # both near a corner of the outline, not of the scan
+    rows = dict(found.con.execute("SELECT label, place FROM shapes WHERE sample = ?", [make(0).id]).fetchall())
+    assert rows["border"] is None  # the outline itself
+    assert rows["scratch"] == 0 and rows["dent"] == 9 * 12 - 1  # both near a corner of the outline, not of the scan

@@ -117,6 +117,12 @@ def test_tags_are_one_set_and_what_has_no_area_is_counted(
     ]  # fmt: skip
 
 
+def test_attributes_of_a_tag_are_told(ws: Workspace, cvat: Callable[..., Path], bring: Import) -> None:
+    report = bring(cvat('<tag label="a"><attribute name="kind">deep</attribute></tag>'))
+    assert [s.reason for s in report.skipped] == ["attributes of tags, which have none here: 1 not taken"]
+    assert [a.value for a in labels(ws)] == [Tags(tags=("a",))]
+
+
 @pytest.mark.parametrize("turned", [True, False])
 def test_a_picture_turned_by_exif(ws: Workspace, cvat: Callable[..., Path], bring: Import, turned: bool) -> None:
     """Stored 64 x 48 and turned to 48 x 64: the stated size tells which of the two was labelled."""

@@ -220,6 +220,21 @@ def test_of_several_annotations_one_counts_and_the_others_are_votes(
     assert {s.status for s in Dataset(ws, "e").samples().values()} == {"unlabelled"}
 
 
+def test_of_several_annotations_by_one_annotator_the_newest_is_the_vote(
+    ws: Workspace, tasks: Callable[..., Path], bring: Import
+) -> None:
+    """Both would stand in one layer, as shapes drawn twice."""
+    other = {**BOX, "value": {**BOX["value"], "rectanglelabels": ["other"]}}
+    annotations = [
+        {"result": [other], "updated_at": "2026-02-01", "completed_by": 7},
+        {"result": [BOX], "updated_at": "2026-01-01", "completed_by": 7},
+        {"result": [BOX], "updated_at": "2026-03-01", "ground_truth": True, "completed_by": 1},
+    ]
+    report = bring(tasks(tasks=[{"id": 1, "data": {"image": "i0.png"}, "annotations": annotations}]))
+    assert [(e.layer, e.label) for e in Dataset(ws, "d").log()] == [("main", "a"), ("annotator 7", "other")]
+    assert "1 annotations have a newer one by the same annotator, which is taken" in report.notes
+
+
 @pytest.mark.parametrize(
     ("bad", "words"),
     [

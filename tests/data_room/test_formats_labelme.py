@@ -95,6 +95,19 @@ def test_polygons_of_one_label_and_group_are_one_object(
     assert any("polygons of one group, taken as one mask: 2" in note for note in report.notes)
 
 
+def test_what_is_cut_off_and_said_of_a_part_of_a_group_is_kept_or_told(
+    ws: Workspace, labelme: Callable[..., Path], bring: Import
+) -> None:
+    whole = {**TRIANGLE, "group_id": 1, "description": "one"}
+    over = {**whole, "points": [[50, 1], [80, 1], [80, 31]], "description": "two"}
+    alone = {"label": "b", "points": [[40, 35], [10, 20]], "shape_type": "rectangle", "group_id": 1}
+    report = bring(labelme([whole, over, alone]))
+    assert [s.reason for s in report.skipped] == [
+        "shape 2: the polygon reaches 16.0 px outside the image: only the part inside was taken"
+    ]
+    assert {a.label: a.attributes for a in labels(ws)} == {"a": {"comment": "one; two"}, "b": {"group_id": 1}}
+
+
 def test_what_has_no_area_is_counted(ws: Workspace, labelme: Callable[..., Path], bring: Import) -> None:
     kinds = ["point", "line", "linestrip", "line", "spline"]
     report = bring(

@@ -378,7 +378,7 @@ def test_nothing_there(tmp_path: Path, ws: Workspace, bring: Import) -> None:
     with pytest.raises(DatasetError, match="no such file or folder"):
         bring(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match="Found: 0 images"):
+    with pytest.raises(DatasetError, match=r"no picture here\. Found: nothing"):
         bring(tmp_path / "empty")
     assert list_datasets(ws) == []
 

@@ -278,9 +278,9 @@ def test_stopping_the_demo_stops_its_training(ws, monkeypatch) -> None:
     def cancelled(folder):
         raise Cancelled
 
-    monkeypatch.setattr(demo, "wait", cancelled)
+    monkeypatch.setattr(demo, "follow", cancelled)
     with pytest.raises(Cancelled):
-        demo._train(ws, "cards@v1", 0, 1.0)
+        demo._train(Job(ws, inner, {"seed": 0, "minutes": 1.0}), "cards@v1")
     assert inner.asked() == (inner.asked()[0], ["stop"])
 
 

@@ -249,6 +249,26 @@ def test_an_accepted_finding_weighs_no_more_and_stays_in_the_report(
     assert back is not None and "label.off_picture:graphical_border" in keys(back)
 
 
+def test_of_a_folder_nothing_can_be_let_stand(ws: Workspace, folder: Path) -> None:
+    checking.check(ws, str(folder), deep=False)
+    for act in (checking.accept, checking.withdraw):
+        with pytest.raises(UsageError, match="not imported, so nothing of it can be let stand") as e:
+            act(ws, str(folder), "image.dpi_missing", who="ada", reason="why")
+        assert "trugrade data import" in e.value.what_to_do
+
+
+def test_a_look_that_reads_no_file_does_not_say_that_files_are_good(ws: Workspace, cards: Dataset) -> None:
+    path = cards.image_path(next(cards.iter_samples()), "main")
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    assert "format.changed_file" in keys(checking.check(ws, "cards"))
+    checking.check_after(ws, "cards")  # an import or a snapshot since
+    quick = checking.report(ws, "cards")
+    assert quick is not None and quick["checks"]["format_validation"]["status"] == "not_checked"
+    assert "not read, so a changed byte would not show" in quick["checks"]["format_validation"]["why"]
+
+
 # --- what stops a training --------------------------------------------------------------------------------------------
 
 
@@ -323,7 +343,7 @@ def test_a_leak_between_samples_of_leaks_that_were_let_stand_stops_the_training(
     with store.open("a") as f:
         f.write(f'{{"first": "{shas[0]}", "second": "{shas[1]}", "lies": "same_scan"}}\n')
     said = leak_of(Version.open(ws, "cards@v1"))
-    assert "1 pair of these open" in said and "--accept leak.same_scan" in said
+    assert "2 pairs of these open" in said and "--accept leak.same_scan" in said
 
 
 def test_more_leaks_than_are_listed_are_not_offered_to_be_let_stand(
@@ -407,4 +427,9 @@ def test_a_design_on_both_sides_of_a_version_split_by_design_stops_a_training(ws
     held, trained = (next(s for s in ds.iter_samples() if s.split == name) for name in ("test", "train"))
     ds.put_samples([held.model_copy(update={"design": trained.design})])  # its design was wrong
     snapshot(ds)
-    assert f"design {trained.design}" in leak_of(Version.open(ws, "designs"))
+    said = leak_of(Version.open(ws, "designs"))
+    assert f"design {trained.design}" in said and "--accept leak.unit" in said
+    for name in ("designs@v2", "designs"):  # what stops a training is no good dataset, and can be let stand as is said
+        assert checking.check(ws, name, deep=False)["verdict"] == "not_fit"
+    checking.accept(ws, "designs@v2", "leak.unit", who="ada", reason="a repeat on purpose")
+    assert leak_of(Version.open(ws, "designs")) == ""

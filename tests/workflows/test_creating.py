@@ -12,6 +12,7 @@ from PIL import Image
 
 from trugrade_core.cli import run_line
 from trugrade_core.data.importing import ImportOptions
+from trugrade_core.data.source import Source
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError, ImageError, UsageError
 from trugrade_core.tasks import TASKS
@@ -163,6 +164,41 @@ def test_labels_that_come_after_their_picture_are_taken(ws, folder) -> None:
     (folder / "data.yaml").write_text("names: [border]\n")
     looks(watched)
     assert [a.label for a in watched.ds.annotations()[next(iter(watched.ds.samples()))]] == ["border"]
+
+
+def test_labels_do_not_bring_in_a_picture_that_is_still_being_written(ws, folder) -> None:
+    """A copy over the network may have its full size from the start and decode to its end, black where nothing is yet."""
+    watched = watch(ws, folder)
+    (folder / "data.yaml").write_text("names: [border]\n")
+    (folder / "a.png").write_bytes(png(1))
+    looks(watched, 1)
+    black, whole = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (40, 40)).save(black, "BMP")
+    Image.open(io.BytesIO(png(2))).save(whole, "BMP")
+    (folder / "b.bmp").write_bytes(black.getvalue())
+    assert "1 taken, 1 still being written" in looks(watched, 1)
+    (folder / "b.bmp").write_bytes(whole.getvalue())
+    looks(watched)
+    assert [s.sources for s in watched.ds.iter_samples()] == [("a.png",), ("b.bmp",)]
+
+
+def test_a_picture_that_could_not_be_read_is_tried_again_by_the_next_watch(ws, folder, monkeypatch) -> None:
+    """Its rights may be mended, which changes neither its size nor its time."""
+    real = Source.read
+    refused = DatasetError("cannot be read (Permission denied)")
+
+    def read(self, file):
+        if file == "a.png" and refused:
+            raise refused
+        return real(self, file)
+
+    monkeypatch.setattr(Source, "read", read)
+    (folder / "a.png").write_bytes(png(1))
+    assert "1 left out: a.png: cannot be read (Permission denied)" in looks(watch(ws, folder))
+    refused = None
+    again = watch(ws, folder)
+    looks(again)
+    assert len(again.ds.samples()) == 1
 
 
 def test_a_folder_that_goes_away_ends_the_watch_with_words(ws, folder) -> None:

@@ -1,7 +1,7 @@
 """How alike two people's shapes are: which mean the same, by IoU, and how far apart their boundaries run.
 
-All in px of the lab's frame. A pair is laid on a raster of its own, so that a card's outline and a scratch of 20 px are
-held to the same fineness, and no picture's size matters.
+All in px of the lab's frame. A pair is laid on a raster of its own, turned and stretched to what the two cover, so that a
+card's outline and a scratch of 3 x 2000 px are held to the same fineness, and no picture's size matters.
 """
 
 from __future__ import annotations
@@ -21,36 +21,28 @@ Outlines = list[Array]
 
 MATCH_IOU = 0.5
 RASTER = 256
-"""Cells along the longer side of what two shapes cover together."""
+"""Cells along and across what two shapes cover together."""
 WALKED = 512
 """Points along an outline from which the distance to another is measured."""
 
 
 def iou(a: Outlines, b: Outlines) -> float:
-    """Intersection over union of what lies inside, by the even-odd rule; boxes apart cost nothing."""
-    if not a or not b:
-        return 0.0
-    (low_a, high_a), (low_b, high_b) = _bounds(a), _bounds(b)
-    if (np.minimum(high_a, high_b) <= np.maximum(low_a, low_b)).any():
-        return 0.0
-    low, high = np.minimum(low_a, low_b), np.maximum(high_a, high_b)
-    scale = RASTER / (high - low).max()
-    width, height = (int(n) for n in np.maximum(1, np.ceil((high - low) * scale)))
-    inside = [_raster(outlines, low, scale, width, height) for outlines in (a, b)]
-    union = np.count_nonzero(inside[0] | inside[1])
-    return np.count_nonzero(inside[0] & inside[1]) / union if union else 0.0
+    """Intersection over union of what lies inside, by the even-odd rule."""
+    points = np.concatenate([*a, *b])
+    # Turning and stretching change no ratio of areas, and on its own axes a long thin shape is many cells wide.
+    axes = np.linalg.eigh(np.cov(points.T))[1]
+    low, high = (points @ axes).min(axis=0), (points @ axes).max(axis=0)
+    scale = RASTER / np.maximum(high - low, 1e-9)
 
+    def inside(outlines: Outlines) -> NDArray[np.bool_]:
+        found = np.zeros((RASTER, RASTER), bool)
+        for own in outlines:
+            found ^= rle.fill((own @ axes - low) * scale - 0.5, RASTER, RASTER)
+        return found
 
-def _bounds(outlines: Outlines) -> tuple[Array, Array]:
-    points = np.concatenate(outlines)
-    return points.min(axis=0), points.max(axis=0)
-
-
-def _raster(outlines: Outlines, low: Array, scale: float, width: int, height: int) -> NDArray[np.bool_]:
-    found = np.zeros((height, width), bool)
-    for points in outlines:
-        found ^= rle.fill((points - low) * scale - 0.5, width, height)
-    return found
+    first, second = inside(a), inside(b)
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) / union if union else 0.0
 
 
 def boundary_distance(a: Outlines, b: Outlines) -> float:
@@ -117,13 +109,31 @@ def match(a: Sequence[Annotation], b: Sequence[Annotation]) -> Matched:
 def _match(a: Sequence[Annotation], b: Sequence[Annotation]) -> Matched:
     from scipy.optimize import linear_sum_assignment
 
-    outlines = {one.id: rle.outlines(one.value) for one in (*a, *b)}
-    table = np.zeros((len(a), len(b)))
-    for i, one in enumerate(a):
-        for j, other in enumerate(b):
-            if one.label == other.label:
-                table[i, j] = iou(outlines[one.id], outlines[other.id])
-    rows, columns = linear_sum_assignment(-table) if table.size else ((), ())
-    pairs = tuple((a[i], b[j]) for i, j in zip(rows, columns, strict=True) if table[i, j] >= MATCH_IOU)
-    apart = tuple(boundary_distance(outlines[x.id], outlines[y.id]) for x, y in pairs)
+    table = same_shapes(a, b)
+    rows, columns = linear_sum_assignment(-table)
+    pairs = tuple((a[i], b[j]) for i, j in zip(rows, columns, strict=True) if table[i, j])
+    apart = tuple(boundary_distance(rle.outlines(x.value), rle.outlines(y.value)) for x, y in pairs)
     return Matched(pairs, apart, len(a), len(b))
+
+
+def same_shapes(a: Sequence[Annotation], b: Sequence[Annotation]) -> Array:
+    """(len(a), len(b)): the IoU of those that mean the same (one class, at least MATCH_IOU), 0 of all others."""
+    outlines = [[rle.outlines(one.value) for one in own] for own in (a, b)]
+    (low_a, high_a), (low_b, high_b) = (_bounds(own) for own in outlines)
+    near = (np.minimum(high_a[:, None], high_b) > np.maximum(low_a[:, None], low_b)).all(axis=2)
+    table = np.zeros(near.shape)
+    for i, j in np.argwhere(near):
+        if a[i].label == b[j].label:
+            found = iou(outlines[0][i], outlines[1][j])
+            table[i, j] = found if found >= MATCH_IOU else 0
+    return table
+
+
+def _bounds(shapes: Sequence[Outlines]) -> tuple[Array, Array]:
+    """((N, 2), (N, 2)): the least and the greatest (x, y) of each; a mask without a pixel lies nowhere."""
+    found = np.full((len(shapes), 2, 2), np.nan)
+    for n, outlines in enumerate(shapes):
+        if outlines:
+            points = np.concatenate(outlines)
+            found[n] = points.min(axis=0), points.max(axis=0)
+    return found[:, 0], found[:, 1]

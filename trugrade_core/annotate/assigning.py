@@ -40,10 +40,12 @@ def _path(ds: Dataset) -> Path:
     return ds.path / "assignments.jsonl"
 
 
-def assign(ds: Dataset, samples: Sequence[str], people: Sequence[str], *, each: int = 1, by: str) -> dict[str, int]:
+def assign(
+    ds: Dataset, samples: Sequence[str], people: Sequence[str], *, count: int = 0, each: int = 1, by: str
+) -> dict[str, int]:
     """Share `samples` out so that every one has `each` of the people, who have as many as one another; {person: how many
-    new ones}. Who has a sample already keeps it, and counts; who works on it in layer main is no blind voter, and may be
-    given it again as one. Raises UsageError."""
+    new ones}. With `count` no more than the first so many of those that lack people. Who has a sample already keeps it,
+    and counts; who works on it in layer main is no blind voter, and may be given it again as one. Raises UsageError."""
     names = list(dict.fromkeys(person(who) for who in people))
     if each > 1 and "main" in names:
         raise UsageError("nobody can vote blind under the name 'main': it stands for what holds", code="assign.people",
@@ -60,10 +62,15 @@ def assign(ds: Dataset, samples: Sequence[str], people: Sequence[str], *, each: 
         have = {who: dict(given.samples) for who, given in assignments(ds).items()}
         load = {who: len(have.get(who, {})) for who in names}
         new: dict[str, list[str]] = {who: [] for who in names}
+        lacking = 0
         for sample in dict.fromkeys(samples):
             holders = [who for who in have if sample in have[who] and (each == 1 or have[who][sample] != "main")]
-            free = sorted((who for who in names if who not in holders), key=lambda who: (load[who], names.index(who)))
-            for who in free[: max(0, each - len(holders))]:
+            free = sorted((who for who in names if who not in holders), key=lambda who: load[who])
+            taking = free[: max(0, each - len(holders))]
+            lacking += bool(taking)
+            if count and lacking > count:
+                break
+            for who in taking:
                 new[who].append(sample)
                 load[who] += 1
         at = now()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trugrade_core.annotate.agreement import Votes
-from trugrade_core.annotate.alike import MATCH_IOU, iou
+from trugrade_core.annotate.alike import same_shapes
 from trugrade_core.annotate.saving import Op, Saved, save, state_of
-from trugrade_core.data import rle
-from trugrade_core.data.store import Dataset
+from trugrade_core.data.store import Dataset, status_id
 from trugrade_core.errors import DatasetError, UsageError, nearest
 from trugrade_core.schema import Annotation, LogEntry, Score, Status, Tags, digest
 
@@ -39,26 +39,31 @@ def _made(votes: Votes, label: str | None, value: Score | Tags) -> Annotation:
 
 
 def _shapes(votes: Votes, graders: Sequence[str]) -> list[Annotation]:
-    left = [a for g in graders for a in votes.shapes(g)]
-    outlines = {a.id: rle.outlines(a.value) for a in left}
-    overlap = {(a.id, b.id): iou(outlines[a.id], outlines[b.id]) for a in left for b in left if a.label == b.label}
+    from scipy.sparse.csgraph import connected_components
+
+    drawn = [a for g in graders for a in votes.shapes(g)]
+    overlap = same_shapes(drawn, drawn)
+    count, part = connected_components(overlap > 0, directed=False) if drawn else (0, overlap)
     found = []
-    while left:
-        alike = {a.id: _nearest(a, left, overlap) for a in left}
-        best = max(left, key=lambda a: (len(alike[a.id]), sum(overlap[a.id, b.id] for b in alike[a.id].values())))
-        group = alike[best.id]
-        if 2 * len(group) > len(graders):
-            found.append(best.model_copy(update={"layer": "main", "id": digest({"consensus": best.id})[:16]}))
-        left = [a for a in left if a.id != best.id and a not in group.values()]
+    for number in range(count):  # apart, for what lies elsewhere has no say: hundreds of shapes would take minutes
+        left = np.flatnonzero(part == number).tolist()
+        while left:
+            alike = {n: _nearest(n, left, drawn, overlap) for n in left}
+            best = max(left, key=lambda n: (len(alike[n]), sum(overlap[n, m] for m in alike[n].values())))
+            group = alike[best].values()
+            if 2 * len(group) > len(graders):
+                id = digest({"consensus": drawn[best].id})[:16]
+                found.append(drawn[best].model_copy(update={"layer": "main", "id": id}))
+            left = [n for n in left if n != best and n not in group]
     return found
 
 
 def _nearest(
-    one: Annotation, left: Sequence[Annotation], overlap: Mapping[tuple[str, str], float]
-) -> dict[str, Annotation]:
+    one: int, left: Sequence[int], drawn: Sequence[Annotation], overlap: NDArray[np.float64]
+) -> dict[str, int]:
     """Of each grader the shape that means the same as `one`: the one that overlaps it most."""
-    alike = [b for b in left if b.label == one.label and overlap[one.id, b.id] >= MATCH_IOU]
-    return {b.layer: b for b in sorted(alike, key=lambda b: overlap[one.id, b.id])}
+    same = sorted((n for n in left if overlap[one, n]), key=lambda n: overlap[one, n])
+    return {drawn[n].layer: n for n in same}
 
 
 def settle(
@@ -80,6 +85,9 @@ def settle(
     ] + [Op(op="delete", annotation=id, replaces=head) for id in gone for head in heads[id]]  # fmt: skip
     # The reason stands with the status too: where the votes agree that nothing is there, no shape carries it.
     said = Status(status="done", comment=note["reason"])
+    about = status_id(votes.sample.id)
+    others = [head for head in heads.get(about, []) if head != state.status_entry]
+    ops += [Op(op="put", annotation=about, value=said, replaces=head) for head in others]
     return save(ds, votes.sample.id, ops, who=who, tool=TOOL, commit=commit, status=said,
                 status_replaces=state.status_entry)  # fmt: skip
 

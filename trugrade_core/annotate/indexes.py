@@ -16,11 +16,11 @@ from typing import Any, NamedTuple, TypeVar
 from trugrade_core.data.journal import complete_lines, damaged_line, parsed
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError, nearest
-from trugrade_core.schema import LogEntry, Record, Sample, SampleStatus
+from trugrade_core.schema import LogEntry, Sample, SampleStatus
 
-R = TypeVar("R", bound=Record)
 DRAWING_TOOLS = frozenset({"annotator", "canvas"})
 """Tools whose entries say where a person was at work."""
+KEPT_SAMPLES = 8
 
 
 @dataclass
@@ -67,13 +67,13 @@ class Lines:
     def take(self, offset: int, record: Mapping[str, Any]) -> None:
         raise NotImplementedError
 
-    def read(self, kind: type[R], offsets: Sequence[int]) -> Iterator[R]:
+    def lines(self, offsets: Sequence[int]) -> Iterator[bytes]:
         if not offsets:
             return
         with self.path.open("rb") as f:
             for offset in offsets:
                 f.seek(offset)
-                yield parsed(kind, self.path, f.readline())
+                yield f.readline()
 
 
 @dataclass
@@ -86,8 +86,10 @@ class LogIndex(Lines):
     last: dict[tuple[str, str], str] = field(default_factory=dict)
     left_off: dict[str, str] = field(default_factory=dict)
     """The last sample that each person worked on, in whatever layer."""
-    voted: dict[str, set[str]] = field(default_factory=dict)
-    """Of each layer but main the samples that something was said of."""
+    voted: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    """Of each layer but main, by sample, the annotations that stand in it."""
+    _parsed: dict[str, dict[bytes, LogEntry]] = field(default_factory=dict)
+    """Of the samples read last what each line says: at the next stroke only the new lines are parsed."""
 
     def forget(self) -> None:
         for known in (self.offsets, self.sample_of, self.last, self.left_off, self.voted):
@@ -103,13 +105,20 @@ class LogIndex(Lines):
         if tool in DRAWING_TOOLS:
             self.last[who, layer] = self.left_off[who] = sample
         if layer != "main":
-            self.voted.setdefault(layer, set()).add(sample)
+            stand = self.voted.setdefault(layer, {}).setdefault(sample, set())
+            (stand.add if record["op"] == "put" else stand.discard)(annotation)
 
     def entries(self, sample: str) -> list[LogEntry]:
         """Everything ever said of the sample, oldest first."""
         with self._own:
             self.refresh()
-            return list(self.read(LogEntry, self.offsets.get(sample, [])))
+            before = self._parsed.pop(sample, {})
+            lines = list(self.lines(self.offsets.get(sample, [])))
+            found = {line: before.get(line) or parsed(LogEntry, self.path, line) for line in lines}
+            self._parsed[sample] = found
+            if len(self._parsed) > KEPT_SAMPLES:
+                del self._parsed[next(iter(self._parsed))]
+            return [found[line] for line in lines]
 
 
 class Listed(NamedTuple):
@@ -117,6 +126,7 @@ class Listed(NamedTuple):
 
     offset: int
     status: SampleStatus
+    excluded: bool
     name: str
     sha256: str
     pixels: int
@@ -135,7 +145,7 @@ class SampleList(Lines):
         sources = record.get("sources") or [record["id"]]
         main = record["images"]["main"]
         self.rows[record["id"]] = Listed(
-            offset, record.get("status", "unlabelled"), str(sources[0]).rpartition("/")[2], main["sha256"],
+            offset, record.get("status", "unlabelled"), record.get("excluded") is not None, str(sources[0]).rpartition("/")[2], main["sha256"],
             main["width"] * main["height"],
         )  # fmt: skip
 
@@ -149,7 +159,7 @@ class SampleList(Lines):
                     f"dataset '{ds.name}' has no sample '{sample[:40]}'", where=str(self.path),
                     code="dataset.no_sample", what_to_do=nearest(sample, list(self.rows)[:1000]),
                 )  # fmt: skip
-            return next(self.read(Sample, [row.offset]))
+            return parsed(Sample, self.path, next(self.lines([row.offset])))
 
 
 _kept: dict[Path, Lines] = {}

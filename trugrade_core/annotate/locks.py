@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from trugrade_core.data.store import Dataset
@@ -18,14 +19,23 @@ def pushed(ds: Dataset, sample_id: str) -> str:
     return f"it is being annotated in Label Studio (task {task.get('id', 'not known')}); pull it, or release it there first"
 
 
+_read: dict[Path, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+"""What was read of each file, by what tells one writing of it from another: it is asked for at every stroke, and for
+every sample of an edit."""
+
+
 def task_of(ds: Dataset, sample_id: str) -> dict[str, Any]:
     """{"id", "url", "state": pushed | pulled | released} of the sample's Label Studio task, or {}."""
     path = ds.path / "label_studio.json"
     try:
-        found = read_json(path)
+        now = path.stat()
+        stamp = now.st_ino, now.st_size, now.st_mtime_ns
+        if path not in _read or _read[path][0] != stamp:
+            found = read_json(path)
+            _read[path] = stamp, found if isinstance(found, dict) else {}
     except FileNotFoundError:
         return {}
-    samples = found.get("samples", {}) if isinstance(found, dict) else None
+    samples = _read[path][1].get("samples")
     task = samples.get(sample_id, {}) if isinstance(samples, dict) else None
     if not isinstance(task, dict):
         raise WorkspaceError("is not what the lab writes: it has no samples by id", where=str(path),

@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +24,7 @@ NO_LAYERS: Mapping[str, str] = MappingProxyType({})
 
 def counts(ds: Dataset, ids: Sequence[str], layers: Mapping[str, str] = NO_LAYERS) -> Counter[str]:
     """How many of `ids` have each status. `layers` are {sample: layer} of a person's blind votes, which count as done
-    once they have said something there."""
+    while something of theirs stands there."""
     samples, log = samples_of(ds), log_of(ds)
     samples.refresh()
     if layers:
@@ -34,7 +35,7 @@ def counts(ds: Dataset, ids: Sequence[str], layers: Mapping[str, str] = NO_LAYER
 def _status(samples: SampleList, log: LogIndex, id: str, layer: str) -> SampleStatus:
     if layer == "main":
         return samples.rows[id].status
-    return "done" if id in log.voted.get(layer, ()) else "unlabelled"
+    return "done" if log.voted.get(layer, {}).get(id) else "unlabelled"
 
 
 def step(ids: Sequence[str], current: str, by: int) -> str | None:
@@ -48,18 +49,24 @@ def step(ids: Sequence[str], current: str, by: int) -> str | None:
 def next_unlabelled(
     ds: Dataset, ids: Sequence[str], *, after: str, browser: str, layers: Mapping[str, str] = NO_LAYERS
 ) -> str | None:
-    """The first sample behind `after`, going round, that is unlabelled (or not yet voted on, in `layers`) and that no
-    other browser has open; None when there is none. Blind voters do not stand in each other's way."""
-    samples, log, taken = samples_of(ds), log_of(ds), open_elsewhere(ds, browser)
+    """The first sample behind `after`, going round, that is unlabelled (or not yet voted on, in `layers`), not excluded,
+    and that no other browser has open; None when there is none. It is this browser's from then on, so that two who ask
+    at once get two. Blind voters do not stand in each other's way."""
+    samples, log = samples_of(ds), log_of(ds)
     samples.refresh()
     if layers:
         log.refresh()
     at = ids.index(after) + 1 if after in ids else 0
-    for id in [*ids[at:], *ids[:at]]:
-        layer = layers.get(id, "main")
-        free = layer != "main" or id not in taken
-        if id != after and id in samples.rows and free and _status(samples, log, id, layer) == "unlabelled":
-            return id
+    with _presence(ds):
+        present = _present(ds)
+        taken = {row["sample"] for tab, row in present.items() if tab != browser}
+        for id in [*ids[at:], *ids[:at]]:
+            layer = layers.get(id, "main")
+            if id == after or id not in samples.rows or samples.rows[id].excluded or (layer == "main" and id in taken):
+                continue
+            if _status(samples, log, id, layer) == "unlabelled":
+                _say(ds, present, browser, id, present.get(browser, {}).get("who", ""))
+                return id
     return None
 
 
@@ -74,26 +81,37 @@ def left_off(ds: Dataset, who: str) -> str | None:
 
 
 def is_here(ds: Dataset, sample: str, who: str, *, browser: str) -> dict[str, list[str]]:
-    """Say that `browser` has the sample open, and learn {sample: people} of all others. One browser, one sample."""
-    path = ds.ws.cache / "presence" / f"{ds.name}.json"
-    with locked(ds.ws.locks / f"presence-{ds.name}"):
-        found = _present(ds)
-        found[browser] = {"sample": sample, "who": who, "t": time.time()}
-        kept = sorted(found.items(), key=lambda item: item[1]["t"])[-MOST_OPEN:]
-        write_atomic(path, json.dumps(dict(kept), ensure_ascii=False))
-    return _by_sample(found, browser)
+    """Say that `browser` has the sample open, and learn {sample: people} of all others. One browser, one sample.
+
+    `browser` may be BROWSER/TAB: each tab has its own sample, and the tabs of one browser are no others to each other."""
+    with _presence(ds):
+        present = _present(ds)
+        _say(ds, present, browser, sample, who)
+    return _by_sample(present, browser)
+
+
+def _presence(ds: Dataset) -> AbstractContextManager[object]:
+    return locked(ds.ws.locks / f"presence-{ds.name}")
+
+
+def _say(ds: Dataset, present: dict[str, dict[str, Any]], browser: str, sample: str, who: str) -> None:
+    present[browser] = {"sample": sample, "who": who, "t": time.time()}
+    kept = sorted(present.items(), key=lambda item: item[1]["t"])[-MOST_OPEN:]
+    write_atomic(ds.ws.cache / "presence" / f"{ds.name}.json", json.dumps(dict(kept), ensure_ascii=False))
 
 
 def open_elsewhere(ds: Dataset, browser: str) -> dict[str, list[str]]:
-    """{sample: people who have it open} of all other browsers."""
+    """{sample: people who have it open} of all other browsers; each person once."""
     return _by_sample(_present(ds), browser)
 
 
 def _by_sample(found: dict[str, dict[str, Any]], browser: str) -> dict[str, list[str]]:
     others: dict[str, list[str]] = {}
     for token, row in found.items():
-        if token != browser:
-            others.setdefault(str(row["sample"]), []).append(str(row["who"]))
+        if token.partition("/")[0] != browser.partition("/")[0]:
+            people = others.setdefault(str(row["sample"]), [])
+            if row["who"] not in people:
+                people.append(str(row["who"]))
     return others
 
 

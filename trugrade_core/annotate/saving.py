@@ -21,7 +21,7 @@ from trugrade_core.annotate.locks import pushed
 from trugrade_core.annotate.shapes import inside
 from trugrade_core.data.store import Conflict, Dataset, status_id
 from trugrade_core.errors import DatasetError, UsageError, nearest
-from trugrade_core.schema import Box, ClassDef, LogEntry, Mask, Polygon, Record, Sample, Score, Status, Tags, Value
+from trugrade_core.schema import Box, LogEntry, Mask, Polygon, Record, Sample, Score, Status, Tags, Value
 from trugrade_core.workspace import now
 
 SEVERITIES = ("micro", "minor", "moderate", "heavy")
@@ -124,7 +124,7 @@ def _conflicts(heads: dict[str, tuple[LogEntry, ...]], annotations: Iterable[str
     return tuple(
         Conflict(annotation, heads[annotation][0].sample, heads[annotation])
         for annotation in dict.fromkeys(annotations)
-        if len({what(entry) for entry in heads.get(annotation, ())}) > 1
+        if len(heads.get(annotation, ())) > 1 and len({what(entry) for entry in heads[annotation]}) > 1
     )
 
 
@@ -160,9 +160,7 @@ def save(
     if not 8 <= len(commit) <= 200:
         raise UsageError("a commit needs an id of 8 to 200 characters of its own", what_to_do="Give a random UUID.")
     with ds.lock():
-        if reason := pushed(ds, sample_id):
-            raise DatasetError(f"cannot be changed here: {reason}", where=sample_id, code="annotate.read_only",
-                               what_to_do="trugrade label pull brings its annotations; the page opens the task.")  # fmt: skip
+        _check_free(ds, sample_id)
         sample = samples_of(ds).sample(ds, sample_id)
         entries = log_of(ds).entries(sample_id)
         batch = _Batch(ds, sample, entries, who=who, tool=tool, commit=commit, layer=layer, scores=scores, tags=tags)
@@ -185,6 +183,12 @@ def save(
         sample=sample_id, commit=commit, entries=tuple(batch.entries), status_entry=status_entry, annotations=tuple(batch.annotations),
         conflicts=_conflicts(heads, batch.annotations), notes=tuple(batch.notes), again=not batch.new,
     )  # fmt: skip
+
+
+def _check_free(ds: Dataset, sample_id: str) -> None:
+    if reason := pushed(ds, sample_id):
+        raise DatasetError(f"cannot be changed here: {reason}", where=sample_id, code="annotate.read_only",
+                           what_to_do="trugrade label pull brings its annotations; the page opens the task.")  # fmt: skip
 
 
 def person(who: str) -> str:
@@ -344,8 +348,7 @@ def resolve(
         if sample_id is None:
             raise DatasetError(f"no annotation '{annotation[:40]}' in this dataset", where=ds.name, code="annotate.op",
                                what_to_do=f"trugrade data conflicts {ds.name} lists what is to be settled.")  # fmt: skip
-        if held := pushed(ds, sample_id):
-            raise DatasetError(f"cannot be changed here: {held}", where=sample_id, code="annotate.read_only")
+        _check_free(ds, sample_id)
         heads = heads_of(e for e in log.entries(sample_id) if e.annotation == annotation)[annotation]
         kept = next((e for e in heads if e.entry == keep_entry), None)
         if kept is None or len(heads) < 2:
@@ -361,8 +364,3 @@ def resolve(
             sample = samples_of(ds).sample(ds, sample_id)
             _keep_status(ds, sample, {annotation: (settled,)})
     return settled
-
-
-def classes_drawn(ds: Dataset) -> tuple[ClassDef, ...]:
-    """The dataset's classes that are drawn, in id order."""
-    return tuple(c for c in ds.classes if c.shape in ("box", "polygon", "mask"))

@@ -101,7 +101,7 @@ def area(points: Points) -> float:
 
 
 def crossing(points: Points, *, touching: bool = False) -> tuple[int, int] | None:
-    """The first two sides (by the number of their first point) of a closed outline that cross, or None.
+    """Two sides (by the number of their first point) of a closed outline that cross, or None.
 
     Sides that only touch count with `touching` alone: two parts of a shape may meet in a point.
     """
@@ -114,10 +114,13 @@ def crossing(points: Points, *, touching: bool = False) -> tuple[int, int] | Non
         )
         return found
 
-    number = np.arange(n)
+    # From top to bottom, so that each side is held against those alone that begin before it ends.
+    top, bottom = np.minimum(start, end)[:, 1], np.maximum(start, end)[:, 1]
+    order = np.argsort(top)
     for first in range(0, n, BLOCK):
-        rows = number[first : first + BLOCK, None]
-        a, b, c, d = start[rows], end[rows], start[None], end[None]
+        rows = order[first : first + BLOCK, None]
+        columns = order[first : np.searchsorted(top, bottom[rows].max(), side="right", sorter=order)]
+        a, b, c, d = start[rows], end[rows], start[None, columns], end[None, columns]
         to_c, to_d, to_a, to_b = turn(a, b, c), turn(a, b, d), turn(c, d, a), turn(c, d, b)
         if touching:
             low, high = np.minimum(a, b), np.maximum(a, b)
@@ -125,11 +128,12 @@ def crossing(points: Points, *, touching: bool = False) -> tuple[int, int] | Non
             hit = near & (np.sign(to_c) * np.sign(to_d) <= 0) & (np.sign(to_a) * np.sign(to_b) <= 0)
         else:
             hit = (np.sign(to_c) * np.sign(to_d) < 0) & (np.sign(to_a) * np.sign(to_b) < 0)
-        gap = (number[None] - rows) % n
-        hit &= (number[None] > rows) & (gap > 1) & (gap < n - 1)
+        gap = (columns - rows) % n
+        hit &= (gap > 1) & (gap < n - 1)
         if hit.any():
             i, j = np.argwhere(hit)[0]
-            return int(i + first), int(j)
+            one, other = sorted((int(rows[i, 0]), int(columns[j])))
+            return one, other
     return None
 
 

@@ -26,21 +26,24 @@ def annotate(
     person: Annotated[str, typer.Option("--who", help="Whose work it is; else the computer's user.")] = "",
     commit: Annotated[str, typer.Option(help="Id of these changes: given twice, they are saved once.")] = "",
 ) -> None:
-    """Save shapes, scores, tags or a status on one sample, as the Annotate page does; without changes, say what holds."""
+    """Save shapes, scores, tags or a status on one sample, as the Annotate page does: of who was asked to vote blind on it,
+    as that one's vote. Without changes, say what holds."""
     from trugrade_core.workflows import annotating
 
     ws = workspace()
     if comment and not status:
         raise UsageError("--comment goes with a status", what_to_do="Add --set unsure (or rescan, skipped, done).")
+    at_work = person or who()
+    layer = annotating.layers_of(ws, name, at_work).get(sample, "main")
+    before = annotating.state(ws, name, sample, layer)
     if not ops and not status:
-        found = annotating.state_row(annotating.state(ws, name, sample))
+        found = annotating.state_row(before)
         say(found, lambda: _show(found))
         return
     told = {"status": status, "comment": comment} if status else None
-    before = annotating.state(ws, name, sample)
     saved = annotating.save(
-        ws, name, sample, _read(ops) if ops else [], who=person or who(), tool="cli", commit=commit or secrets.token_hex(16),
-        status=told, status_replaces=before.status_entry,
+        ws, name, sample, _read(ops) if ops else [], who=at_work, tool="cli", commit=commit or secrets.token_hex(16),
+        layer=layer, status=told, status_replaces=before.status_entry,
     )  # fmt: skip
     found = annotating.saved_row(saved)
 
@@ -62,7 +65,9 @@ def _read(path: str) -> Any:
     try:
         return json.loads(sys.stdin.read() if path == "-" else Path(path).read_bytes())
     except OSError as e:
-        raise UsageError(f"cannot be read ({e.strerror})", where=path) from e
+        raise UsageError(
+            f"cannot be read ({e.strerror})", where=path, what_to_do="Give a JSON file, or - for stdin."
+        ) from e
     except ValueError as e:
         raise UsageError(f"is not JSON ({e})", where=path, what_to_do="Give a list of changes.") from e
 

@@ -19,6 +19,7 @@ from trugrade_core.cli import (
     model,
     run,
     versions,
+    weights,
 )
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(label.app, name="label")
 app.add_typer(run.app, name="run")
+app.add_typer(weights.app, name="weights")
 data.app.add_typer(versions.classes, name="classes")
 app.add_typer(catalog.app, name="catalog")
 for module in (create, annotate, check, derive, explore, versions, grading, hard):

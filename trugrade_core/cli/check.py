@@ -76,7 +76,10 @@ def _show(report: dict[str, Any], html: Path | None = None) -> None:
     if not report:
         line("Taken back. There is no kept check of this dataset; check it again.")
         return
-    task = report["title"] or "no task named: only what holds for every task was looked at"
+    task = (
+        report["title"]
+        or "no task named, so only what holds for every task was looked at; name one with --task, see: trugrade tasks"
+    )
     line(f"{VERDICTS[report['verdict']]} ({task})")
     line(f"Because {report['reason']}.")
     if report["stale"]:
@@ -106,4 +109,32 @@ def _some(samples: list[str]) -> str:
     return f"  [{', '.join(samples[:4])}{more}]" if samples else ""
 
 
-COMMANDS = (check,)
+def alike(
+    name: Annotated[str, typer.Argument(help="Dataset.")],
+    over: Annotated[float, typer.Option(help="How alike, 1 is the same to the hash; from 0.84.")] = 0.95,
+) -> None:
+    """Which pictures look alike, and how many count from a similarity on. Reads nothing: from what checks have stored.
+
+    --json: {"dataset", "similarity", "pairs", "kinds": {same_file, same_scan, same_design}, "across_splits", "unread"
+    (pictures that no check has read), "examples": [{"samples", "similarity", "kind", "how", "splits", "checked"}]}
+    """
+    from trugrade_core.data.checks.duplicates import KINDS
+    from trugrade_core.workflows import lookalikes
+
+    pairs_found, unread = lookalikes.look_alikes(workspace(), name)
+    found = {"dataset": name, **lookalikes.over(pairs_found, over), "unread": unread}
+
+    def human() -> None:
+        kinds = ", ".join(f"{KINDS[kind]}: {n}" for kind, n in found["kinds"].items())
+        line(f"Pairs from {over:g} on: {found['pairs']} ({kinds}); across splits: {found['across_splits']}")
+        if unread:
+            line(f"Pictures that no check has read yet: {unread}. Read them: trugrade data check {name}")
+        table(["similarity", "one", "other", "kind", "splits"],
+              [(f"{r['similarity']:.3f}", *r["samples"], KINDS[r["kind"]] + ("" if r["checked"] else ", by the hash alone"),
+                " and ".join(s or "none" for s in r["splits"])) for r in found["examples"]],
+              title="The least alike that still count")  # fmt: skip
+
+    say(found, human)
+
+
+COMMANDS = (check, alike)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ def new(
     guidelines: Annotated[Path | None, typer.Option(help="Markdown for annotators, instead of the task's own.")] = None,
 ) -> None:
     """Start a dataset from the question: the task gives its classes, what annotators are told and what to capture."""
+    from trugrade_core.models import why_untrainable
     from trugrade_core.tasks import get_task
     from trugrade_core.workflows import creating
 
@@ -31,7 +33,15 @@ def new(
         line(f"'{name}' is for {task}; classes: {classes}")
         line(f"Capture: {capture.dpi} dpi or more, so that {capture.finest_mm:g} mm shows; {capture.light}.")
         line(f"How many: {capture.images}.")
-        line(f"Next: trugrade data import FOLDER --dataset {name}   or: trugrade data watch FOLDER --dataset {name}")
+        line(
+            f"Next: trugrade data import FOLDER --dataset {quote(name)}   or: trugrade data watch FOLDER --dataset {quote(name)}"
+        )
+        if get_task(task).region is not None:
+            line(
+                f"Or cut them out of the scans of another dataset: trugrade data derive SCANS --task {task} --to {quote(name)}"
+            )
+        if why := why_untrainable(get_task(task)):
+            line(f"Note: {why}.")
 
     say(found, human)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -95,10 +96,15 @@ def _show_import(report: dict[str, Any], dry_run: bool) -> None:
         if len(report["skipped"]) > 50:
             line(f"… and {len(report['skipped']) - 50} more; --json lists all.")
     if report["images"] and not report["annotations"]:
-        line("None of these is labelled, and only labelled images are trained on: bring labels with --labels.")
+        line(
+            "None of these is labelled, and only labelled images are trained on: annotate them in the app, or bring labels with --labels."
+        )
+    if report["annotations"]:
+        line(f"Classes, by number: {', '.join(f'{n} {name}' for n, name in report['classes'].items())}")
     if not dry_run:
         show_check(report["dataset"], report.get("check"))
-        line(f"Next: trugrade data split {report['dataset']}")
+        first = "" if report["annotations"] else "annotate them: streamlit run app/Home.py, then "
+        line(f"Next: {first}trugrade data split {quote(report['dataset'])}")
 
 
 @app.command()

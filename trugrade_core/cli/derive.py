@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -78,6 +79,9 @@ def derive(
     say(report, lambda: _show(report))
 
 
+LISTED = 50
+
+
 def _show(report: dict[str, Any]) -> None:
     line(f"{report['derived']} new crops of {report['scans']} scans in '{report['dataset']}', {report['unchanged']} unchanged, "
          f"{report['superseded']} superseded; {report['labels']} labels carried.")  # fmt: skip
@@ -88,11 +92,15 @@ def _show(report: dict[str, Any]) -> None:
             f"Note: {report['padded']} crops reach out of the scan and are black there, at most {100 * report['most_padding']:.0f} %"
         )
     if report["skipped"]:
-        table(["left out", "region", "why"], [(s["source"], s["region"], s["reason"]) for s in report["skipped"][:50]])
-        if len(report["skipped"]) > 50:
-            line(f"… and {len(report['skipped']) - 50} more; --json lists all.")
+        why: dict[tuple[str, str], list[str]] = {}
+        for one in report["skipped"]:
+            why.setdefault((one["region"], one["reason"]), []).append(one["source"])
+        rows = [(f"{own[0]} and {len(own) - 1} more" if own[1:] else own[0], *key) for key, own in why.items()]
+        table(["left out", "region", "why"], rows[:LISTED])
+        if len(rows) > LISTED:
+            line(f"… and {len(rows) - LISTED} more reasons; --json lists all.")
     if report["scans"]:
-        line(f"Next: annotate the crops in the app, then trugrade data split {report['dataset']}")
+        line(f"Next: annotate the crops in the app, then trugrade data split {quote(report['dataset'])}")
 
 
 def carry_back(

@@ -49,6 +49,9 @@ def demo(
         base = report["baseline"].get("side_error_mm", {})
         line(f"Trained {report['run']} on '{report['dataset']}' in {report['seconds']:.0f} s. "
              f"Side error {number(side.get('value'))} mm; constant box {number(base.get('value'))} mm: {report['verdict']['text']}.")  # fmt: skip
+        line(
+            "A few minutes on made-up cards show every step; they make no model to rely on. trugrade suggest proposes a real training."
+        )
         line(f"Artifact: {report['artifact']} (parity {'passed' if report['parity']['passed'] else 'failed'})")
         line(f"Report:   {report['report']}")
         line(f"Next: streamlit run app/Home.py -- -w {workspace().root}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,8 +75,18 @@ def _show_version(name: str, found: dict[str, Any]) -> None:
     _show_splits(found, f"{name}@{found['version']}   digest {found['digest'][:12]}")
     _show_rest(found)
     show_check(f"{name}@{found['version']}", found["check"])
-    task = found["check"].get("task") or "border_detection.dual_class"
-    line(f"Next: trugrade suggest {name}@{found['version']} --task {task} -o run.yaml")
+    _show_next(f"{name}@{found['version']}", found["check"].get("task") or "")
+
+
+def _show_next(version: str, task: str) -> None:
+    from trugrade_core.models import why_untrainable
+    from trugrade_core.tasks import TASKS
+
+    if task in TASKS and (why := why_untrainable(TASKS[task])):
+        line(f"Note: {why}.")
+        return
+    more = "" if task else ", with a task of: trugrade tasks"
+    line(f"Next: trugrade suggest {quote(version)} --task {task or 'TASK'} -o run.yaml{more}")
 
 
 def _show_splits(found: dict[str, Any], title: str) -> None:

@@ -3,7 +3,8 @@
     datasets/NAME/acceptances.jsonl    one `Acceptance` a line; a withdrawal is a line too
 
 An accepted finding is shown with who and why, and weighs no more in the verdict. It is accepted for what it was found on:
-its samples, or its pairs of samples (`details["pairs"]`). What is found on others later stands open. What may be no matter
+its samples, its pairs of samples (`details["pairs"]`), where each sample of a torn unit lies, or what it names of the
+dataset as a whole (`details["names"]`). What is found on others later stands open. What may be no matter
 to one task spoils another, so it is accepted for the task that was checked; leaks, duplicates and damage are the same
 whatever the task.
 """
@@ -30,21 +31,26 @@ EVERY_TASK = ("leak.", "duplicate.", "format.")
 """How the codes of findings begin that are the same whatever the task."""
 ONE_TASK = ("format.foreign_shape", "format.no_class")
 """And those among them that are not."""
+TORN = ("leak.card", "leak.unit")
+"""Of these a sample is let stand as a part of one unit in one split: the samples of two leaks that somebody looked at may
+make a third."""
 SamplePair = tuple[str, str]
 
 
 class Acceptance(Record):
     """`finding` is a finding's key; no `samples`: it was about the dataset as a whole. `pairs` are those of its pairs that
-    were let stand, each in order of id. `task`: for this one alone ('': where none is named); None: whatever the task.
+    were let stand, each in order of id. `about`: of a torn unit where each sample lay, of the dataset as a whole what was
+    named. `task`: for this one alone ('': where none is named); None: whatever the task.
 
-    Lines of before have neither: they count for every task, and of pairs for the one pair that two samples make; of more
-    samples nobody can tell which pairs were meant."""
+    Lines of before have none of these: they count for every task, and of pairs for the one pair that two samples make; of
+    more samples nobody can tell which pairs were meant, nor of a torn unit which one."""
 
     id: str
     op: Literal["accept", "withdraw"] = "accept"
     finding: str
     samples: tuple[str, ...] = ()
     pairs: tuple[SamplePair, ...] = ()
+    about: tuple[str, ...] = ()
     task: str | None = None
     who: str
     reason: str
@@ -95,7 +101,8 @@ def accept(
     whose two samples are both among them. Raises UsageError without a name or a reason, for samples that the finding
     does not name, and where no pair or more pairs than are listed would be let stand."""
     asked = finding.samples if samples is None else tuple(samples)
-    unknown = [s for s in asked if s not in finding.samples]
+    wanted = set(asked)
+    unknown = sorted(wanted.difference(finding.samples))
     if unknown:
         raise UsageError(f"{finding.key} is not held against sample '{unknown[0]}'",
                          what_to_do=nearest(unknown[0], list(finding.samples)[:50]))  # fmt: skip
@@ -104,13 +111,20 @@ def accept(
         if samples is None and (more := unlisted(finding)):
             raise UsageError(f"{finding.key} has {counted(more, 'pair')} beyond those that are listed: it cannot be let stand as a whole",
                              what_to_do="Mend some first and check again, or let some samples stand: --samples ID,ID.")  # fmt: skip
-        pairs = tuple(pair for pair in pairs_of(finding) if set(pair) <= set(asked))
+        pairs = tuple(pair for pair in pairs_of(finding) if wanted.issuperset(pair))
         if not pairs:
             raise UsageError(f"{finding.key} has no pair among these samples",
                              what_to_do="It is let stand by pair: name both samples of one, --samples ID,ID.")  # fmt: skip
-        asked = tuple(s for s in asked if any(s in pair for pair in pairs))
+        paired = {s for pair in pairs for s in pair}
+        asked = tuple(s for s in asked if s in paired)
+    about = (_part(finding, s) for s in asked) if finding.code in TORN else finding.details.get("names", ())
     line = _line("accept", finding.key, who, reason, None if for_every_task(finding.code) else task)
-    return _append(ds, line.model_copy(update={"samples": asked, "pairs": pairs}))
+    return _append(ds, line.model_copy(update={"samples": asked, "pairs": pairs, "about": tuple(about)}))
+
+
+def _part(finding: Finding, sample: str) -> str:
+    """What is let stand of a sample."""
+    return f"{sample}: {finding.details.get('by_sample', {}).get(sample, '')}" if finding.code in TORN else sample
 
 
 def pairs_of(finding: Finding) -> list[SamplePair]:
@@ -131,7 +145,7 @@ def withdraw(ds: Dataset, finding: str, *, who: str, reason: str, task: str | No
     of_it = [a for a in known if a.finding == finding]
     if not of_it:
         raise DatasetError(f"nothing of '{finding}' was accepted", where=ds.name, code="dataset.not_accepted",
-                           what_to_do=nearest(finding, sorted({a.finding for a in known})))  # fmt: skip
+                           what_to_do=nearest(finding, sorted({a.finding for a in known})) or "Nothing was let stand yet.")  # fmt: skip
     if not any(_counts(a, task) for a in of_it):
         others = ", ".join(sorted({a.task for a in of_it if a.task}))
         todo = (
@@ -170,18 +184,25 @@ def _weighed(finding: Finding, of_it: Sequence[Acceptance]) -> Weighed:
     if "pairs" in finding.details:
         return _weighed_pairs(finding, of_it)
     if not finding.samples:
-        own = tuple(a for a in of_it if not a.samples)
+        own = tuple(a for a in of_it if not a.samples and set(finding.details.get("names", ())) <= set(a.about))
         return Weighed(finding, None if own else finding, finding if own else None, own)
-    own = tuple(a for a in of_it if set(a.samples) & set(finding.samples))
-    passed = {s for a in own for s in a.samples}
+    parts = {_part(finding, s): s for s in finding.samples}
+    said = {a.id: a.about if finding.code in TORN else a.samples for a in of_it}
+    own = tuple(a for a in of_it if not parts.keys().isdisjoint(said[a.id]))
+    passed = {parts[part] for a in own for part in said[a.id] if part in parts}
     left = tuple(s for s in finding.samples if s not in passed)
     stands = tuple(s for s in finding.samples if s in passed)
     return Weighed(
         finding,
-        finding.model_copy(update={"samples": left}) if left else None,
-        finding.model_copy(update={"samples": stands}) if stands else None,
+        _of_samples(finding, left, "open") if left else None,
+        _of_samples(finding, stands, "let stand") if stands else None,
         own,
     )
+
+
+def _of_samples(finding: Finding, kept: tuple[str, ...], how: str) -> Finding:
+    words = "" if len(kept) == len(finding.samples) else f"; {counted(len(kept), 'sample')} of these {how}"
+    return finding.model_copy(update={"samples": kept, "why": finding.why + words})
 
 
 def _weighed_pairs(finding: Finding, of_it: Sequence[Acceptance]) -> Weighed:

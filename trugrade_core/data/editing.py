@@ -282,6 +282,7 @@ def _undone(
     marks = isinstance(edit, Tag | Exclude)
     said = {} if marks else dict(found.entries(ids))
     blocked = {} if marks else held(ids)
+    classes = {c.name for c in found.ds.classes}
     for id, before in changes:
         sample, again, why = rows.get(id), None, "it is no longer in the dataset"
         new: list[LogEntry] = []
@@ -289,6 +290,10 @@ def _undone(
             again, why = _unmarked(edit, sample, before)
         elif sample is not None:
             new, why = _unsaid(_heads(said.get(id, [])), before, who, tool)
+            if isinstance(edit, Reclass) and (
+                gone := [was for _, _, was in before if was is not None and was not in classes]
+            ):
+                why = f"the class '{gone[0]}' is no longer in the list"
             why = blocked.get(id, why)
             if isinstance(edit, SetStatus) and sample.status != before[0][2]["status"]:
                 again = sample.model_copy(update={"status": before[0][2]["status"]})
@@ -327,7 +332,7 @@ def _unsaid(
             return [], f"{others[-1].who} changed it since" if others else "it was changed since"
         entry = now_said[0]
         changes: dict[str, Any] = {"entry": str(ULID()), "replaces": ours, "who": who, "when": now(), "tool": tool}
-        if was is None or (isinstance(was, dict) and not was["said"]):
+        if (isinstance(entry.value, Score) and was is None) or (isinstance(was, dict) and not was["said"]):
             changes |= DELETED
         elif isinstance(entry.value, Status):
             changes["value"] = Status(status=was["status"], comment=was["comment"])

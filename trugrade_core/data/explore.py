@@ -170,19 +170,7 @@ class Explorer(Index):
             ).fetchall()[0]  # fmt: skip
             names = ("samples", "cards", "labelled", "excluded", "conflicts", "shapes", "without_dpi")
             found: dict[str, Any] = dict(zip(names, map(int, head), strict=True))
-            for name in (*FIELDS, "score", "dpi"):
-                found[name] = []
-            sets = ", ".join(f"({name})" for name in (*FIELDS, "score", "dpi"))
-            for *row, which, n in ask.execute(
-                f"SELECT {', '.join(FIELDS)}, score, dpi, grouping({', '.join(FIELDS)}, score, dpi), count(*) FROM {chosen}"
-                f" GROUP BY GROUPING SETS ({sets})"
-            ).fetchall():
-                at = len(row) - (~which & ((1 << len(row)) - 1)).bit_length()  # the column whose bit is not set
-                found[(*FIELDS, "score", "dpi")[at]].append((row[at], n))
-            for name in FIELDS:
-                found[name].sort(key=lambda pair: (pair[0] is None, -pair[1], pair[0]))
-            for name in ("score", "dpi"):
-                found[name] = sorted(pair for pair in found[name] if pair[0] is not None)
+            found |= _field_statistics(ask, chosen)
             for name in ("tags", "annotators"):
                 found[name] = _counts(ask, f"SELECT unnest({name}) AS v FROM {chosen}", [])
             found["findings"] = _counts(
@@ -213,18 +201,27 @@ class Explorer(Index):
     def _learn(self, first: str, name: str, table: pa.Table) -> None:
         with self._lock:
             self.con.register("known", table)
+            self.con.execute("BEGIN TRANSACTION")  # who asks meanwhile sees the old ones or the new
             self.con.execute(first)
             self.con.execute(f"INSERT INTO {name} SELECT * FROM known")
+            self.con.execute("COMMIT")
             self.con.unregister("known")
             self.generation += 1
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection of one's own that sees the tables as they are now, whatever is taken in meanwhile."""
+        """A connection of one's own that sees the tables as they are now, whatever is taken in meanwhile. Raises
+        WorkspaceError where the kept file is damaged; the next `refresh` makes it anew."""
         con = self.con.cursor()
         try:
             con.execute("BEGIN TRANSACTION")
             yield con
+        except duckdb.Error as e:
+            if not self._attached:
+                raise
+            self._unreadable, self._seen = True, ()
+            raise WorkspaceError("the index of the samples was damaged", where=str(self.path), code="explore.index",
+                                 what_to_do="Look again: it is made anew from the dataset, in which nothing was changed.") from e  # fmt: skip
         finally:
             con.close()
 
@@ -323,6 +320,22 @@ def _bars(ask: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any], edges
         counted[i] = n
     low, middle, high = ask.execute(f"SELECT min(v), median(v), max(v) FROM ({sql})", values).fetchall()[0]
     return {"edges": list(edges), "counts": counted, "min": low, "median": middle, "max": high}
+
+
+def _field_statistics(ask: duckdb.DuckDBPyConnection, chosen: str) -> dict[str, list[tuple[Any, int]]]:
+    columns = (*FIELDS, "score", "dpi")
+    found: dict[str, list[tuple[Any, int]]] = {name: [] for name in columns}
+    for *row, which, n in ask.execute(
+        f"SELECT {', '.join(columns)}, grouping({', '.join(columns)}), count(*) FROM {chosen}"
+        f" GROUP BY GROUPING SETS ({', '.join(f'({name})' for name in columns)})"
+    ).fetchall():
+        at = len(row) - (~which & ((1 << len(row)) - 1)).bit_length()  # the column whose bit is not set
+        found[columns[at]].append((row[at], n))
+    for name in FIELDS:
+        found[name].sort(key=lambda pair: (pair[0] is None, -pair[1], pair[0]))
+    for name in ("score", "dpi"):
+        found[name] = sorted(pair for pair in found[name] if pair[0] is not None)
+    return found
 
 
 def _shape_statistics(ask: duckdb.DuckDBPyConnection, drawn: str, shape: str, values: Sequence[Any]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 In an address every field is one parameter (`class=scratch,dent&size=0.1..0.5`), in text they stand behind each other
 (`class=scratch,dent size=0.1..0.5 "two words"`). Within a field any of the values is enough; all fields must hold.
-A comma, a per cent sign or a line end within a value is written %2C, %25, %0A. Words without `=` are searched for in
-the file names, the card and the sample's id.
+A comma, a per cent sign or a line end within a value is written %2C, %25, %0A, and a value that is the word `none` itself
+%6Eone. Words without `=` are searched for in the file names, the card and the sample's id.
 """
 
 # ruff: noqa: S608 -- names in SQL are this module's own, values are parameters
@@ -18,8 +18,9 @@ from pydantic import Field, FiniteFloat, model_validator
 from trugrade_core.errors import UsageError, nearest
 from trugrade_core.schema import Record
 
-NONE = "none"
-"""The value of a field that stands for 'has none': split, design, session, side, tag, class, annotator, finding."""
+NONE = ""
+"""The value of a field that stands for 'has none', written `none`: split, design, session, side, region, tag, class,
+annotator, finding."""
 SORTS = {
     "arrival": "n",
     "file": "lower(file)",
@@ -188,7 +189,7 @@ def read(word: str, text: str) -> Any:
     values = tuple(dict.fromkeys(_plain(part) for part in text.split(",") if part))
     for value in values:
         if word in KNOWN and value not in KNOWN[word]:
-            raise _wrong(word, value, nearest(value, list(KNOWN[word])))
+            raise _wrong(word, value or "none", nearest(value, [known or "none" for known in KNOWN[word]]))
     return values
 
 
@@ -220,10 +221,14 @@ def _wrong(word: str, value: str, right: str) -> UsageError:
 
 
 def _quoted(value: str) -> str:
+    if value in (NONE, "none"):
+        return "none" if value == NONE else "%6Eone"
     return value.replace("%", "%25").replace(",", "%2C").replace("\n", "%0A")
 
 
 def _plain(value: str) -> str:
+    if value in ("none", "%6Eone"):
+        return NONE if value == "none" else "none"
     return value.replace("%0A", "\n").replace("%2C", ",").replace("%25", "%")
 
 

@@ -41,16 +41,14 @@ def index_row(sample: Sample, n: int, at: int, heads: list[tuple[str, str, str, 
                     raise damaged_line(log, line, "a put without a value")
                 counted[annotation] = entry
     shapes, scores = _shapes(sample, [e for e in counted.values() if not isinstance(e.value, Status)])
-    sizes = [s[5] for s in shapes if s[5] is not None and s[3] not in OUTLINE_CLASSES]
-    image, mm = sample.main, sample.mm_per_px
+    sizes = [mm for _, label, _, mm, _ in shapes if mm is not None and label not in OUTLINE_CLASSES]
+    image = sample.main
     row = (
         sample.id, n, at, "\n".join((sample.id, sample.card, *sample.sources)).lower(),
         sample.sources[0].rstrip("/").rpartition("/")[2] if sample.sources else sample.id,
         image.sha256, sample.card, sample.design, sample.session, sample.side, sample.origin, sample.split,
-        sample.status, sample.tags, sample.excluded, sample.parent and sample.parent.sample,
-        sample.parent and sample.parent.region, image.width, image.height, sample.dpi or image.dpi,
-        mm and image.width * mm, mm and image.height * mm,
-        list(dict.fromkeys(s[3] for s in shapes if s[3] is not None)), sum(s[4] != "tags" for s in shapes),
+        sample.status, sample.tags, sample.excluded, sample.parent and sample.parent.region, sample.dpi or image.dpi,
+        list(dict.fromkeys(label for _, label, *_ in shapes if label is not None)), sum(kind != "tags" for _, _, kind, *_ in shapes),
         min(sizes, default=None), max(sizes, default=None), scores[-1] if scores else None,
         list(dict.fromkeys(e.who for e in counted.values())),
         changed and changed.astimezone(UTC).replace(tzinfo=None),
@@ -79,16 +77,12 @@ def _shapes(sample: Sample, entries: Iterable[LogEntry]) -> tuple[list[tuple[Any
     frame = frame or (-0.5, -0.5, sample.main.width - 0.5, sample.main.height - 0.5)
     mm = sample.mm_per_px
     rows = [
-        (entry.sample, entry.annotation, entry.entry, label, entry.value.type if entry.value else None,
+        (entry.sample, label, entry.value.type if entry.value else None,
          round(max(box[2] - box[0], box[3] - box[1]) * mm, 6) if box and mm else None,  # 0.5 is 0.5 at any dpi
-         place_of(box, frame) if box and label not in OUTLINE_CLASSES else None, _text(entry.attributes.get("severity")), entry.who)
+         place_of(box, frame) if box and label not in OUTLINE_CLASSES else None)
         for entry, label, box in drawn
     ]  # fmt: skip
     return rows, scores
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 def bounds(value: Value) -> Bounds | None:

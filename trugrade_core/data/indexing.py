@@ -2,8 +2,9 @@
 
 The files stay the truth. The index is made by reading `samples.jsonl` and `annotations.jsonl` once, then only what was
 appended since (by byte offsets); it lies in WORKSPACE/cache/explore/NAME.duckdb, which is written whole, never changed,
-and may be removed at any time. It is made anew when a file is not the one it was made from, as far as that shows: another
-inode, shorter than before, or other bytes before the place that was read up to.
+and may be removed at any time. A new process asks that file where it lies, and has tables of its own once there is
+something to add. The index is made anew when a file is not the one it was made from, as far as that shows: another inode,
+shorter than before, or other bytes before the place that was read up to.
 
 An annotation belongs to one layer; that is what its id is made of.
 """
@@ -12,9 +13,12 @@ An annotation belongs to one layer; that is what its id is made of.
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import mmap
+import os
+import secrets
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -31,9 +35,8 @@ from trugrade_core.data.journal import batched, complete_lines, damaged_line, pa
 from trugrade_core.data.store import Dataset
 from trugrade_core.runs import Progress
 from trugrade_core.schema import Sample
-from trugrade_core.workspace import now
 
-FORMAT = 1
+FORMAT = 2
 LINES = 20_000
 ROWS = 5_000
 WINDOW = 4096
@@ -46,17 +49,14 @@ SAMPLES = pa.schema(
     [("id", pa.string()), ("n", pa.int64()), ("starts", pa.int64()), ("words", pa.string()), ("file", pa.string()),
      ("sha256", pa.string()), ("card", pa.string()), ("design", pa.string()), ("session", pa.string()),
      ("side", pa.string()), ("origin", pa.string()), ("split", pa.string()), ("status", pa.string()),
-     ("tags", TEXTS), ("excluded", pa.string()), ("parent", pa.string()), ("region", pa.string()),
-     ("width", pa.int32()), ("height", pa.int32()), ("dpi", pa.float64()), ("width_mm", pa.float64()),
-     ("height_mm", pa.float64()), ("classes", TEXTS), ("shapes", pa.int32()), ("smallest_mm", pa.float64()),
-     ("largest_mm", pa.float64()), ("score", pa.float64()), ("annotators", TEXTS), ("changed", pa.timestamp("us")),
-     ("conflicts", pa.int32())]
+     ("tags", TEXTS), ("excluded", pa.string()), ("region", pa.string()), ("dpi", pa.float64()), ("classes", TEXTS),
+     ("shapes", pa.int32()), ("smallest_mm", pa.float64()), ("largest_mm", pa.float64()), ("score", pa.float64()),
+     ("annotators", TEXTS), ("changed", pa.timestamp("us")), ("conflicts", pa.int32())]
 )  # fmt: skip
 """`n` is the order of arrival, `starts` the byte at which the sample's last line begins, `words` what a search looks in."""
 SHAPES = pa.schema(
-    [("sample", pa.string()), ("annotation", pa.string()), ("entry", pa.string()), ("label", pa.string()),
-     ("kind", pa.string()), ("size_mm", pa.float64()), ("place", pa.int16()), ("severity", pa.string()),
-     ("who", pa.string())]
+    [("sample", pa.string()), ("label", pa.string()), ("kind", pa.string()), ("size_mm", pa.float64()),
+     ("place", pa.int16())]
 )  # fmt: skip
 """What is drawn, and a row of kind `tags` for each tag of a tag set; `place` is a cell of the position map."""
 HEADS = pa.schema(
@@ -90,7 +90,7 @@ class Read:
 
 
 class Index:
-    """The tables in memory, for many readers at once; `refresh` takes in what was written since."""
+    """The tables, for many readers at once; `refresh` takes in what was written since."""
 
     def __init__(self, ds: Dataset) -> None:
         self.ds = ds
@@ -101,9 +101,13 @@ class Index:
         """Counts the changes: what was computed from the tables holds while it is the same."""
         self._saved = 0
         self._seen: tuple[object, ...] = ()
+        self._attached = False
+        """Whether the tables are those of the file at `path`, as it was opened."""
+        self._unreadable = False
         self._lock = threading.Lock()
-        self._create()
-        self._load()
+        for name in TABLES:
+            _create(self.con, name)
+        self._attach()
 
     @property
     def stamps(self) -> tuple[object, ...]:
@@ -122,68 +126,103 @@ class Index:
             stamps = self.stamps
             if stamps == self._seen:
                 return
-            if not self._continues():
-                self._create()
-                self.read, self._saved = Read(), 0
-            read = _take_in(self.con, self.ds, self.read, progress or (lambda done, total, text: None))
-            changed = read != self.read
-            self.read, self._seen = read, stamps
-            if changed:
-                self.generation += 1
-            behind = read.samples.end + read.log.end - self._saved
-            if behind > max(SAVE_FROM, self._saved // 20) or (not self._saved and read.count):
-                self._save()
+            goes_on = self._continues()
+            if not goes_on or self.unread():
+                told = progress or (lambda done, total, text: None)
+                try:
+                    self._take_in(goes_on, told)
+                except duckdb.Error:
+                    if not self._attached:
+                        raise
+                    self._take_in(False, told)  # what was kept cannot be read: it is made again
+            self._seen = stamps
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection of one's own to the tables."""
-        return self.con.cursor()
+    def _take_in(self, goes_on: bool, progress: Progress) -> None:
+        """Bring the tables up to now, all or nothing."""
+        before = self.read if goes_on else Read()
+        collects = gc.isenabled()
+        gc.disable()  # nothing here is circular, and looking for circles takes a fifth of the time
+        self.con.execute("BEGIN TRANSACTION")
+        try:
+            self._own(filled=goes_on)
+            read = _read_on(self.con, self.ds, before, progress)
+            self.con.execute("COMMIT")
+        except BaseException:
+            self.con.execute("ROLLBACK")
+            raise
+        finally:
+            if collects:
+                gc.enable()
+        self._detach("kept")
+        self._attached = self._unreadable = False
+        self._saved = self._saved if goes_on else 0
+        self.generation += read != self.read
+        self.read = read
+        behind = read.samples.end + read.log.end - self._saved
+        if behind > max(SAVE_FROM, self._saved // 20) or (not self._saved and read.count):
+            self._save()
 
     def _continues(self) -> bool:
         files = ((self.ds.samples_path, self.read.samples), (self.ds.log_path, self.read.log))
-        return all(place == Place() or _place(path, place.end) == place for path, place in files)
+        return not self._unreadable and all(
+            place == Place() or _place(path, place.end) == place for path, place in files
+        )
 
-    def _create(self) -> None:
-        for name, schema in TABLES.items():
-            columns = ", ".join(f"{column.name} {SQL_TYPES[column.type]}" for column in schema)
-            self.con.execute(f"CREATE OR REPLACE TABLE {name} ({columns})")
+    def _own(self, *, filled: bool) -> None:
+        """Tables of one's own that can be changed, with what is in them now or empty."""
+        for name in TABLES:
+            if self._attached:
+                self.con.execute(f"DROP VIEW {name}")
+            if not filled:
+                _create(self.con, name)
+            elif self._attached:
+                self.con.execute(f"CREATE TABLE {name} AS SELECT * FROM kept.{name}")
 
-    def _load(self) -> None:
-        """What another process has kept; nothing where it is of another make or cannot be read."""
+    def _attach(self) -> None:
+        """Ask what another process has kept; nothing where it is of another make or cannot be read."""
         if not self.path.exists():
             return
-        try:
+        # A cache that cannot be read is made again.
+        with contextlib.suppress(duckdb.Error, ValueError, KeyError, TypeError, IndexError):
             self.con.execute(f"ATTACH {_quoted(self.path)} AS kept (READ_ONLY)")
             found = json.loads(self.con.execute("SELECT body FROM kept.read").fetchall()[0][0])
-            if found.get("format") != FORMAT:
-                return
-            for name in TABLES:
-                self.con.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM kept.{name}")
-            places = {which: Place(**found[which]) for which in ("samples", "log")}
-            self.read = Read(**{**found, **places})
-            self._saved = self.read.samples.end + self.read.log.end
-        except (duckdb.Error, ValueError, KeyError, TypeError, IndexError):
-            self._create()  # a cache that cannot be read is made again
-        finally:
-            with contextlib.suppress(duckdb.Error):
-                self.con.execute("DETACH kept")
+            if found.get("format") == FORMAT:
+                read = Read(**{**found, **{which: Place(**found[which]) for which in ("samples", "log")}})
+                for name in TABLES:
+                    self.con.execute(f"SELECT 1 FROM kept.{name} LIMIT 0")
+                for name in TABLES:
+                    self.con.execute(f"DROP TABLE {name}")
+                    self.con.execute(f"CREATE VIEW {name} AS SELECT * FROM kept.{name}")
+                self.read, self._attached = read, True
+                self._saved = self.read.samples.end + self.read.log.end
+        if not self._attached:
+            self._detach("kept")
+
+    def _detach(self, name: str) -> None:
+        with contextlib.suppress(duckdb.Error):  # it is not there
+            self.con.execute(f"DETACH {name}")
 
     def _save(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temp = self.path.with_name(f".{self.path.name}.{now():%H%M%S%f}.tmp")
-        try:
-            self.con.execute(f"ATTACH {_quoted(temp)} AS kept")
+        self._saved = self.read.samples.end + self.read.log.end  # also where it fails: try again when it grew
+        temp = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.tmp")
+        # A full disk or one that cannot be written takes no cache.
+        with contextlib.suppress(OSError, duckdb.IOException):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.con.execute(f"ATTACH {_quoted(temp)} AS saved")
             for name in TABLES:
-                self.con.execute(f"CREATE TABLE kept.{name} AS SELECT * FROM {name}")
-            self.con.execute("CREATE TABLE kept.read AS SELECT ? AS body", [json.dumps(asdict(self.read))])
-            self.con.execute("DETACH kept")
+                self.con.execute(f"CREATE TABLE saved.{name} AS SELECT * FROM {name}")
+            self.con.execute("CREATE TABLE saved.read AS SELECT ? AS body", [json.dumps(asdict(self.read))])
+            self.con.execute("DETACH saved")
             temp.replace(self.path)
-            self._saved = self.read.samples.end + self.read.log.end
-        except (OSError, duckdb.IOException):
-            self._saved = self.read.samples.end + self.read.log.end  # a full disk takes no cache; try when it grew
-            with contextlib.suppress(duckdb.Error):
-                self.con.execute("DETACH kept")
-        finally:
-            temp.unlink(missing_ok=True)
+        self._detach("saved")
+        with contextlib.suppress(OSError):
+            for left in (temp, temp.with_name(f"{temp.name}.wal")):
+                left.unlink(missing_ok=True)
+
+
+def _create(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    columns = ", ".join(f"{column.name} {SQL_TYPES[column.type]}" for column in TABLES[name])
+    con.execute(f"CREATE OR REPLACE TABLE {name} ({columns})")
 
 
 def _quoted(path: Path) -> str:
@@ -209,7 +248,7 @@ def _place(path: Path, end: int) -> Place:
     """What the file shows of itself when it was read up to `end`."""
     try:
         with path.open("rb") as f:
-            inode = path.stat().st_ino
+            inode = os.fstat(f.fileno()).st_ino
             start = max(0, end - WINDOW)
             f.seek(start)
             found = f.read(end - start)
@@ -221,29 +260,23 @@ def _place(path: Path, end: int) -> Place:
 # --- taking in what was appended ----------------------------------------------------------------------------------
 
 
-def _take_in(con: duckdb.DuckDBPyConnection, ds: Dataset, read: Read, progress: Progress) -> Read:
-    """Bring the tables up to now, all or nothing; how far was read then."""
-    con.execute("BEGIN TRANSACTION")
-    try:
-        ahead = _size(ds.samples_path) + _size(ds.log_path) - read.samples.end - read.log.end
-        latest, samples_end = _new_samples(ds, read.samples.end)
-        progress(ahead // 6, ahead, "Reading samples")
-        touched = dict.fromkeys(latest)
-        orphans = {layer: set(entries) for layer, entries in read.orphans.items()}
-        log_end = read.log.end
-        for batch in batched(complete_lines(ds.log_path, read.log.end), LINES):
-            touched.update(dict.fromkeys(_fold(con, ds.log_path, batch, orphans)))
-            log_end = batch[-1][0] + len(batch[-1][1])
-            progress(ahead // 6 + (log_end - read.log.end) // 3, ahead, "Reading the log")
-        count, done = read.count, 0
-        for chunk in batched(touched, ROWS):
-            count = _write_rows(con, ds, chunk, latest, count)
-            done += len(chunk)
-            progress(ahead * (len(touched) + done) // (2 * len(touched)), ahead, "Counting what is drawn")
-        con.execute("COMMIT")
-    except BaseException:
-        con.execute("ROLLBACK")
-        raise
+def _read_on(con: duckdb.DuckDBPyConnection, ds: Dataset, read: Read, progress: Progress) -> Read:
+    """Take what was appended since `read` into the tables; how far was read then."""
+    ahead = _size(ds.samples_path) + _size(ds.log_path) - read.samples.end - read.log.end
+    latest, samples_end = _new_samples(ds, read.samples.end)
+    progress(ahead // 6, ahead, "Reading samples")
+    touched = dict.fromkeys(latest)
+    orphans = {layer: set(entries) for layer, entries in read.orphans.items()}
+    log_end = read.log.end
+    for batch in batched(complete_lines(ds.log_path, read.log.end), LINES):
+        touched.update(dict.fromkeys(_fold(con, ds.log_path, batch, orphans)))
+        log_end = batch[-1][0] + len(batch[-1][1])
+        progress(ahead // 6 + (log_end - read.log.end) // 3, ahead, "Reading the log")
+    count, done = read.count, 0
+    for chunk in batched(touched, ROWS):
+        count = _write_rows(con, ds, chunk, latest, count)
+        done += len(chunk)
+        progress(ahead * (len(touched) + done) // (2 * len(touched)), ahead, "Counting what is drawn")
     return replace(
         read,
         samples=_place(ds.samples_path, samples_end) if samples_end else Place(),

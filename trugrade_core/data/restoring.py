@@ -75,7 +75,7 @@ def _entries(ds: Dataset, version: Version, wanted: Mapping[str, Sample], who: s
             yield from _put(ds, annotation, heads.get(annotation.id, ()), say)
     for id, lines in heads.items():
         entries = [json.loads(line) for line in lines]
-        if id in kept or not entries or entries[0]["sample"] not in wanted or _is_status(id, entries[0]["sample"]):
+        if id in kept or not entries or (sample := entries[0]["sample"]) not in wanted or id == status_id(sample):
             continue
         put = next((line for line, entry in zip(lines, entries, strict=True) if entry["op"] == "put"), None)
         if put is not None:
@@ -87,10 +87,6 @@ def _entries(ds: Dataset, version: Version, wanted: Mapping[str, Sample], who: s
             about = status_id(sample.id)
             status = Annotation(id=about, sample=sample.id, value=Status(status=sample.status, comment=reason))
             yield from _for_each(say(status), heads.get(about, ()))
-
-
-def _is_status(id: str, sample: str) -> bool:
-    return id == status_id(sample)
 
 
 def _put(ds: Dataset, annotation: Annotation, heads: Sequence[bytes], say: Say) -> Iterator[LogEntry]:

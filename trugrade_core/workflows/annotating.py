@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from trugrade_core.annotate import assigning, edges, queue, saving, segment, suggestions
+from trugrade_core.annotate import assigning, edges, queue, sam, sam_weights, saving, segment, suggestions
 from trugrade_core.annotate.indexes import samples_of
 from trugrade_core.annotate.locks import pushed
 from trugrade_core.annotate.saving import Decision, Op, SampleState, Saved
 from trugrade_core.annotate.suggestions import Suggestion
 from trugrade_core.data import images
 from trugrade_core.data.card_facts import OUTLINE_CLASSES
-from trugrade_core.data.large import LARGE_PIXELS, crop
+from trugrade_core.data.large import LARGE_PIXELS, MOST_CROP_PIXELS, crop, smaller
 from trugrade_core.data.store import Conflict, Dataset
-from trugrade_core.errors import DatasetError, TruGradeError, UsageError
+from trugrade_core.errors import DatasetError, TruGradeError, UsageError, WeightsMissing
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import ClassDef, Image, Polygon, Sample, ShapeKind, Status
 from trugrade_core.tasks import SCORES, Task
@@ -93,7 +94,8 @@ def save(
     except ValidationError as e:
         first = e.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"cannot be understood: {place}: {first['msg']}", where=sample, code="annotate.op") from e
+        raise UsageError(f"cannot be understood: {place}: {first['msg']}", where=sample, code="annotate.op",
+                         what_to_do="Each change is {op: put or delete, annotation, label, value, replaces}.") from e  # fmt: skip
     return saving.save(
         ds, sample, parsed, who=who, tool=tool, commit=commit, layer=layer, status=said, status_replaces=status_replaces,
         decisions=decisions, scores=SCORES, tags=_tags(task_of(ds), ds.classes),
@@ -295,10 +297,10 @@ def decide(found: Sequence[Suggestion] | None, commit: Mapping[str, Any]) -> lis
 def segmenter(ws: Workspace) -> str:
     """What answers a click, as it is named on the button."""
     try:
-        segment.find_sam(ws)
-    except TruGradeError:
+        folder = sam_weights.find(ws)
+    except WeightsMissing:
         return "GrabCut on the crop, no model"
-    return "the SAM-family model of this workspace"
+    return sam_weights.title_of(sam_weights.digest_of(folder / sam_weights.ENCODER))
 
 
 def segment_at(
@@ -311,15 +313,13 @@ def segment_at(
     framed = (float(box[0]), float(box[1]), float(box[2]), float(box[3])) if box else None
     prompt = segment.Prompt(clicked, framed)
     width, height = sample.main.width, sample.main.height
-    x0, y0, x1, y1 = segment.window(prompt, width, height)
     try:
-        segment.find_sam(ws)
-    except TruGradeError:
-        return segment.grabcut(read_crop(ds, sample, (x0, y0, x1, y1)), prompt, (x0, y0))
-    sam = segment.Sam.open(ws)
-    key = sample.main.sha256
-    image = None if sam.embedding(key) is not None else images.decode(ds.image_path(sample))
-    return sam.segment(image, key, prompt, (height, width))
+        sam_weights.find(ws)
+    except WeightsMissing:
+        crop_of = segment.window(prompt, width, height)
+        return segment.grabcut(read_window(ds, sample, crop_of), prompt, crop_of[:2])
+    model = sam.Sam.open(ws)
+    return model.segment(partial(read_window, ds, sample), sample.main.sha256, prompt, (height, width))
 
 
 def clicked_shape(
@@ -341,14 +341,19 @@ def clicked_shape(
 _decoded: dict[Path, Image] = {}
 
 
-def read_crop(ds: Dataset, sample: Sample, box: tuple[int, int, int, int]) -> Image:
-    """(y1 - y0, x1 - x0, 3) of the sample's image. The last image read is kept, so a second click costs no decoding; of a
-    large one the crop alone is read, from the pixels that the annotator's own crops come from."""
-    x0, y0, x1, y1 = box
-    if sample.main.width * sample.main.height > LARGE_PIXELS:
-        png = crop(ds.ws, sample.main.sha256, x0, y0, x1 - x0, y1 - y0)
+def read_window(ds: Dataset, sample: Sample, box: tuple[int, int, int, int]) -> Image:
+    """(y1 - y0, x1 - x0, 3) of the sample's image. The last image read is kept, so a second click costs no decoding. Of a
+    large one the window alone is read, from the pixels that the annotator's own crops come from; where it has more than
+    MOST_CROP_PIXELS it comes reduced, from the smaller whole that the browser shows."""
+    (x0, y0, x1, y1), image = box, sample.main
+    if image.width * image.height <= LARGE_PIXELS:
+        return _pixels(ds.image_path(sample))[y0:y1, x0:x1].copy()
+    if (x1 - x0) * (y1 - y0) <= MOST_CROP_PIXELS:
+        png = crop(ds.ws, image.sha256, x0, y0, x1 - x0, y1 - y0)
         return images.decode_bytes(png, name=sample.id)
-    return _pixels(ds.image_path(sample))[y0:y1, x0:x1].copy()
+    small = _pixels(smaller(ds.ws, image.sha256))
+    down, across = small.shape[0] / image.height, small.shape[1] / image.width
+    return small[round(y0 * down) : round(y1 * down), round(x0 * across) : round(x1 * across)].copy()
 
 
 def _pixels(path: Path) -> Image:
@@ -367,4 +372,4 @@ def _looked_at(ds: Dataset, sample: Sample) -> tuple[Image, float]:
         return images.decode(path), 1.0
     side = round(max(ref.width, ref.height) * (LARGE_PIXELS / (ref.width * ref.height)) ** 0.5)
     image = images.decode_small(path, side)
-    return image, image.shape[1] / ref.width
+    return image, 1 / round(ref.width / image.shape[1])  # a whole part; the last column may be cut off within its pixel

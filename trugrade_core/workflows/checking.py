@@ -209,7 +209,7 @@ def _report(ws: Workspace, target: Target, kept: Mapping[str, Any]) -> dict[str,
     accepted = acceptance.acceptances(Dataset(ws, target.dataset)) if target.path is None else []
     weighed = acceptance.weigh((f for name in CHECKS for f in results[name].findings), accepted, kept["task"] or "")
     still = [w.open for w in weighed if w.open is not None]
-    answer, rule, reason = verdict(Standing(still, results, kept["samples"]))
+    answer, rule, reason = verdict(Standing(still, results, kept["samples"], has_task=kept["task"] is not None))
     return {
         "verdict": answer,
         "task": kept["task"],
@@ -300,10 +300,19 @@ def accept(
     return found
 
 
-def _finding(ws: Workspace, name: str, key: str, task: str | None) -> tuple[Target, Finding, str]:
+def _kept_target(ws: Workspace, name: str) -> Target:
     target = find_target(ws, name)
+    if target.path is not None:
+        raise UsageError("nothing is kept of a folder that was not imported, so nothing of it can be let stand", where=name,
+                         code="dataset.not_imported",
+                         what_to_do=f"Import it, then check the dataset: trugrade data import {name} --dataset NAME")  # fmt: skip
+    return target
+
+
+def _finding(ws: Workspace, name: str, key: str, task: str | None) -> tuple[Target, Finding, str]:
+    target = _kept_target(ws, name)
     found = report(ws, name, task)
-    if target.path is not None or found is None:
+    if found is None:
         raise _not_checked(name)
     rows = [row for row in found["findings"] if "accepted" not in row]
     of_code = [row for row in rows if row["key"] == key] or [row for row in rows if row["code"] == key]
@@ -326,7 +335,7 @@ def withdraw(
 ) -> dict[str, Any] | None:
     """Take back what was accepted of a finding for the task that was checked; the report as it is then. Without a kept
     check, and with no task named, for every task."""
-    target = find_target(ws, name)
+    target = _kept_target(ws, name)
     found = report(ws, name, task)
     checked_for = task if found is None else found["task"] or ""
     acceptance.withdraw(Dataset(ws, target.dataset), key, who=who, reason=reason, task=checked_for)

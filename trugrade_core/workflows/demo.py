@@ -8,7 +8,7 @@ from typing import Any
 
 from trugrade_core.config import parse_config
 from trugrade_core.errors import TrainingError
-from trugrade_core.jobs import wait
+from trugrade_core.jobs import follow
 from trugrade_core.runs import RunFolder
 from trugrade_core.workflows import datasets, evaluating, exporting, training
 from trugrade_core.workflows.jobs import Job, start
@@ -45,7 +45,7 @@ def do_demo(job: Job) -> dict[str, Any]:
     synthesize(job.ws, DATASET, count=CARDS, seed=job.args["seed"], dpi=DPI)
     made = datasets.split_dataset(job.ws, DATASET, ratios=(0.6, 0.2, 0.2), seed=job.args["seed"])
     step(1)
-    folder = _train(job.ws, f"{DATASET}@{made['version']}", job.args["seed"], job.args["minutes"])
+    folder = _train(job, f"{DATASET}@{made['version']}")
     step(2)
     evaluation = evaluating.do_evaluate(Job(job.ws, job.folder, {"run": folder.id, "split": "test"}))
     step(3)
@@ -68,7 +68,8 @@ def do_demo(job: Job) -> dict[str, Any]:
     }
 
 
-def _train(ws: Workspace, dataset: str, seed: int, minutes: float) -> RunFolder:
+def _train(job: Job, dataset: str) -> RunFolder:
+    ws, seed, minutes = job.ws, job.args["seed"], job.args["minutes"]
     config = parse_config(
         {
             "task": TASK,
@@ -86,7 +87,10 @@ def _train(ws: Workspace, dataset: str, seed: int, minutes: float) -> RunFolder:
     )
     folder = training.start(ws, config)
     try:
-        status = wait(folder)
+        begun = time.monotonic()
+        for _ in follow(folder):
+            job.progress(1, len(STEPS), f"training, {(time.monotonic() - begun) / 60:.1f} of {minutes:g} min")
+        status = folder.status()
     except BaseException:  # the demo was told to end, and so its training is
         with contextlib.suppress(TrainingError):  # it has ended by itself
             training.control(ws, folder.id, "stop")

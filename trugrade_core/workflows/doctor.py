@@ -7,6 +7,8 @@ import shutil
 import sys
 from typing import Any
 
+from trugrade_core.annotate import sam_weights
+from trugrade_core.errors import WeightsMissing
 from trugrade_core.machine import Machine
 from trugrade_core.models import ARCHITECTURES
 from trugrade_core.models.weights import FETCH, folders
@@ -30,7 +32,7 @@ LITTLE_DISK_BYTES = 5_000_000_000
 def examine(ws: Workspace) -> list[dict[str, Any]]:
     """Rows `{"what", "state": ok|limited|missing, "detail", "what_to_do"}`."""
     machine = Machine.here()
-    return [_python(), *_packages(), *_compute(machine), _disk(ws), *_architectures(), *_weights(ws)]
+    return [_python(), *_packages(), *_compute(machine), _disk(ws), *_architectures(), *_weights(ws), _segmenter(ws)]
 
 
 def _row(what: str, state: str, detail: str, what_to_do: str = "") -> dict[str, Any]:
@@ -87,6 +89,13 @@ def _architectures() -> list[dict[str, Any]]:
         reason = row.unavailable()
         rows.append(_row(row.id, "missing" if reason else "ok", reason or f"licence {row.licence}"))
     return rows
+
+
+def _segmenter(ws: Workspace) -> dict[str, Any]:
+    try:
+        return _row("click to segment", "ok", str(sam_weights.find(ws)))
+    except WeightsMissing as e:
+        return _row("click to segment", "limited", "GrabCut on the crop, no model", e.what_to_do)
 
 
 def _weights(ws: Workspace) -> list[dict[str, Any]]:

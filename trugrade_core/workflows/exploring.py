@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from trugrade_core.annotate.locks import pushed
@@ -232,13 +234,17 @@ def saved_filter(ds: Dataset, name: str) -> SavedFilter:
 
 def start_subset(ws: Workspace, name: str, f: Filter, new: str, *, who: str = "") -> RunFolder:
     """Make the dataset `new` of the samples that fit, as a job. Raises DatasetError: nothing fits, or there is one."""
-    check_name(new, "dataset")
-    if (ws.datasets / new / "dataset.json").exists():
-        raise DatasetError(f"a dataset '{new}' is there already", where=str(ws.datasets / new), code="dataset.exists",
-                           what_to_do="Choose another name.")  # fmt: skip
+    _free(ws, new)
     _some(explorer(ws, name).count(f), name, f)
     args = {"dataset": name, "where": f.params(), "new": new}
     return start(ws, "subset", args, title=f"Make {new} of {name}", who=who)
+
+
+def _free(ws: Workspace, name: str) -> None:
+    path = ws.datasets / check_name(name, "dataset")
+    if path.exists() and any(path.iterdir()):
+        raise DatasetError(f"a dataset '{name}' is there already", where=str(path), code="dataset.exists",
+                           what_to_do="Choose another name.")  # fmt: skip
 
 
 def do_subset(job: Job) -> dict[str, Any]:
@@ -251,24 +257,30 @@ def make_subset(
     ws: Workspace, name: str, f: Filter, new: str, *, progress: Progress = lambda done, total, text: None
 ) -> dict[str, Any]:
     """A dataset of the samples that fit, with everything ever said of them (who, when and all layers), the same classes,
-    splits and marks; it shares the images' bytes. The one it comes from stays as it is. Raises as `start_subset`."""
+    splits and marks; it shares the images' bytes. It is there whole or not at all, and the one it comes from stays as it
+    is. Raises as `start_subset`."""
     found = explorer(ws, name, progress)
     ids = found.ids(f)
+    _free(ws, new)
     _some(len(ids), name, f)
     old = found.ds
-    made = Dataset.create(ws, new, old.classes)
     facts = old.facts()
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=ws.datasets, ignore_cleanup_errors=True) as folder:
+        made = Dataset(ws, Path(folder).name)
+        for n, batch in enumerate(batched(ids, editing.BATCH)):
+            made.put_samples(r.sample for r in found.get(batch))
+            progress(n * editing.BATCH + len(batch), 2 * len(ids), "Copying samples")
+        wanted, count = set(ids), 0
+        for entries in batched((e for e in old.log() if e.sample in wanted), editing.BATCH):
+            made.append(entries)
+            count += len(entries)
+        progress(2 * len(ids), 2 * len(ids), "Copying what was said of them")
+        _free(ws, new)
+        Path(folder).rename(ws.datasets / new)
+    made = Dataset.create(ws, new, old.classes)
     with made.lock():
         kept = {key: facts[key] for key in ("task", "guidelines", "split") if key in facts}
         made.note_facts(**kept, made_from={"dataset": name, "where": f.line()})
-    for n, batch in enumerate(batched(ids, editing.BATCH)):
-        made.put_samples(r.sample for r in found.get(batch))
-        progress(n * editing.BATCH + len(batch), 2 * len(ids), "Copying samples")
-    wanted, count = set(ids), 0
-    for entries in batched((e for e in old.log() if e.sample in wanted), editing.BATCH):
-        made.append(entries)
-        count += len(entries)
-    progress(2 * len(ids), 2 * len(ids), "Copying what was said of them")
     return {"dataset": new, "images": len(ids), "entries": count, "from": name, "where": f.line()}
 
 

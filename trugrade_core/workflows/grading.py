@@ -30,21 +30,22 @@ BY_HAND = frozenset({"annotator", "canvas", "explorer", "consensus", "cli"})
 
 
 def assign(ws: Workspace, name: str, people: Sequence[str], *, samples: Sequence[str] | None = None, count: int = 0, each: int = 1, by: str) -> dict[str, Any]:  # fmt: skip
-    """Give samples (those named, else the unlabelled ones, `count` of them) to people, `each` of them several people who
-    vote blind. {"assigned": {person: new}}."""
+    """Give samples (those named, else the unlabelled ones; `count` of those that lack people) to people, `each` of them
+    several people who vote blind. {"assigned": {person: new}}."""
     ds = Dataset.open(ws, name)
-    ids = list(samples) if samples is not None else [s.id for s in ds.iter_samples() if s.status == "unlabelled"]
-    return {"dataset": name, "assigned": assigning.assign(ds, ids[: count or None], people, each=each, by=by)}
+    if samples is None:
+        samples = [s.id for s in ds.iter_samples() if s.status == "unlabelled" and s.excluded is None]
+    return {"dataset": name, "assigned": assigning.assign(ds, samples, people, count=count, each=each, by=by)}
 
 
 def withdraw(ws: Workspace, name: str, who: str, *, samples: Sequence[str] | None = None, by: str) -> dict[str, Any]:
+    """Take samples (all without `samples`) from a person again: {"withdrawn": how many}. Raises UsageError."""
     ds = Dataset.open(ws, name)
-    given = assigning.assignments(ds).get(who)
-    if given is None:
-        raise UsageError(
-            f"nothing of '{name}' is assigned to '{who}'", what_to_do=nearest(who, list(assigning.assignments(ds)))
-        )
-    return {"dataset": name, "withdrawn": assigning.withdraw(ds, samples or list(given.samples), who, by=by)}
+    given = assigning.assignments(ds)
+    if who not in given:
+        raise UsageError(f"nothing of '{name}' is assigned to '{who}'", what_to_do=nearest(who, list(given)))
+    taken = list(given[who].samples) if samples is None else samples
+    return {"dataset": name, "withdrawn": assigning.withdraw(ds, taken, who, by=by)}
 
 
 def progress(ws: Workspace, name: str) -> list[dict[str, Any]]:
@@ -56,7 +57,8 @@ def progress(ws: Workspace, name: str) -> list[dict[str, Any]]:
     said: dict[tuple[str, str], set[str]] = {}
     worked: dict[str, list[datetime]] = defaultdict(list)
     for entry in ds.log():
-        said.setdefault((entry.who, entry.layer), set()).add(entry.sample)
+        if entry.op == "put":  # who only turned a suggestion down has said nothing yet
+            said.setdefault((entry.who, entry.layer), set()).add(entry.sample)
         if entry.tool in BY_HAND:
             worked[entry.who].append(entry.when)
     there = pull.people_of(read_book(ds))

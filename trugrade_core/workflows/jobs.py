@@ -27,6 +27,7 @@ WORK: dict[str, str] = {
     "predict": "trugrade_core.workflows.evaluating:do_predict",
     "export": "trugrade_core.workflows.exporting:do_export",
     "suggest": "trugrade_core.workflows.annotating:do_suggest",
+    "segmenter": "trugrade_core.workflows.segmenter:do_download",
     "demo": "trugrade_core.workflows.demo:do_demo",
 }
 

@@ -17,7 +17,7 @@ from trugrade_core.data.store import Dataset
 from trugrade_core.errors import LabelStudioError, UsageError, nearest
 from trugrade_core.runs import Progress, RunFolder
 from trugrade_core.schema import Sample
-from trugrade_core.tasks import TASKS, get_task
+from trugrade_core.tasks import SCORES, TASKS, get_task
 from trugrade_core.workflows.creating import task_of
 from trugrade_core.workflows.jobs import Job, start
 from trugrade_core.workspace import Workspace, read_json, write_json
@@ -178,7 +178,9 @@ def diff(ws: Workspace, name: str) -> dict[str, Any]:
 def pull(ws: Workspace, name: str, *, progress: Progress | None = None) -> dict[str, Any]:
     """Take in what was done at Label Studio since the last pull."""
     asked = server(ws)
-    return pulling.pull(Dataset.open(ws, name), asked, _names(ws, asked), apply=True, progress=progress).as_json()
+    return pulling.pull(
+        Dataset.open(ws, name), asked, _names(ws, asked), apply=True, scores=SCORES, progress=progress
+    ).as_json()
 
 
 def release(ws: Workspace, name: str, ids: Sequence[str] | None = None) -> dict[str, Any]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import json
+from collections import defaultdict
 from collections.abc import Iterator
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from trugrade_core.data import acceptance
 from trugrade_core.data.checks import duplicates, measures
 from trugrade_core.data.checks.base import Finding
-from trugrade_core.data.checks.format import leaked_cards
-from trugrade_core.data.folds import version_cards
-from trugrade_core.data.splits import leaks, strictest
+from trugrade_core.data.checks.format import Units, leaks
 from trugrade_core.data.store import Dataset
 from trugrade_core.data.versions import Version
 
@@ -35,40 +31,15 @@ def leak_of(version: Version) -> str:
 
 
 def _leaks(version: Version) -> Iterator[Finding]:
-    table = version.sample_table.select(["card", "split"]).group_by(["card", "split"]).aggregate([])
-    torn = {card for card, count in Counter(table["card"].to_pylist()).items() if count > 1}
-    if torn:
-        splits: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-        rows = version.sample_table.select(["id", "card", "split"])
-        for row in rows.filter(pc.is_in(rows["card"], value_set=pa.array(sorted(torn)))).to_pylist():
-            splits[row["card"]][row["split"]].append(row["id"])
-        yield from leaked_cards(splits)
-    yield from _torn_units(version)
+    units: Units = defaultdict(lambda: defaultdict(list))
+    columns = ["id", "split", "card", "design", "session", "more"]
+    for row in version.sample_table.select(columns).to_pylist():
+        row |= json.loads(row["more"] or "{}")
+        for unit in ("card", *version.manifest.by):
+            if value := row.get(unit):
+                units[unit, value][row["split"]].append(row["id"])
+    yield from leaks(units)
     yield from _leaked_pictures(version)
-
-
-def _torn_units(version: Version) -> Iterator[Finding]:
-    """A design, print or session that the version was split by and that stands on two sides all the same: corrected, or
-    new cards came, since the split."""
-    if not version.manifest.by:
-        return
-    cards = version_cards(version)
-    where = {name: strictest(card.splits) for name, card in cards.items() if card.splits}
-    torn = [row for row in leaks(cards, where, version.manifest.by) if row["unit"] != "card"]
-    if torn:
-        said = ", ".join(f"{row['unit']} {row['value']}" for row in torn[:5])
-        inside = {(row["unit"], row["value"]) for row in torn}
-        names = {name for name, card in cards.items() if card.units & inside}
-        samples = tuple(sample.id for sample in version.iter_samples() if sample.card in names)
-        yield Finding(
-            check="format_validation",
-            code="leak.unit",
-            severity="error",
-            samples=samples,
-            why=f"{len(torn)} of what the version was split by stand in more than one split ({said})",
-            action="Split again by the same units.",
-            details={"units": [f"{row['unit']} {row['value']}" for row in torn[:1000]]},
-        )
 
 
 def _leaked_pictures(version: Version) -> list[Finding]:

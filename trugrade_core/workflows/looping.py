@@ -57,7 +57,7 @@ def _answers(ws: Workspace, found: Row) -> dict[str, Prediction]:
 def _worst(row: Row) -> Row:
     unit = "mm" if row["worst_mm"] is not None else "px"
     value = float(row[f"worst_{unit}"])
-    words = [f"{row['missed']} missed"] if row["missed"] else [f"a side is off by {value:.3g} {unit}"]
+    words = [f"{row['missed']} missed"] if row["missed"] else [f"a side is off by {value:.3g} {unit}"] if value else []
     words += [f"{row['extra']} found where nothing is labelled"] if row["extra"] else []
     return {"sample": row["sample"], "why": ", ".join(words), "value": value}
 

@@ -46,8 +46,10 @@ def preview_split(
     from trugrade_core.data import folds as cross
     from trugrade_core.data.splitting import plan_split
 
-    plan = plan_split(Dataset.open(ws, name), ratios, seed, by)
+    ds = Dataset.open(ws, name)
+    plan = plan_split(ds, ratios, seed, by)
     found = plan.as_json()
+    found["notes"] += _assumed([sample for sample in ds.samples().values() if not sample.excluded])
     if folds:
         for card, split in plan.where.items():
             plan.cards[card].splits = {split}
@@ -114,15 +116,20 @@ def _judged(ws: Workspace, manifest: VersionManifest) -> dict[str, Any]:
     where = {name: next(iter(card.splits)) for name, card in cards.items()}
     judged = report(cards, where, ratios, by)
     found = {**judged, **summary(manifest)}
-    notes = [*summary(manifest).get("notes", []), *judged["notes"]]
-    assumed = sum(sample.card_assumed and sample.origin == "real" for sample in version.iter_samples())
-    if assumed:
-        notes.append(
-            f"{assumed} of {manifest.samples} samples name no card, so each counts as a card of its own. Where one card was "
-            "scanned more than once, say so on import with --cards or --card-pattern, or the splits leak."
-        )
+    notes = [*summary(manifest).get("notes", []), *judged["notes"], *_assumed(list(version.iter_samples()))]
     found |= {"notes": notes, "check": check_after(ws, manifest.dataset, version=manifest.version)}
     return {k: v for k, v in found.items() if k != "notes" or v}
+
+
+def _assumed(samples: Sequence[Sample]) -> list[str]:
+    """That leaks cannot be seen where samples name no card."""
+    assumed = sum(sample.card_assumed and sample.origin == "real" for sample in samples)
+    if not assumed:
+        return []
+    return [
+        f"{assumed} of {len(samples)} samples name no card, so each counts as a card of its own. Where one card was "
+        "scanned more than once, say so on import with --cards or --card-pattern, or the splits leak."
+    ]
 
 
 # --- versions -----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 
 from trugrade_core.data.images import SUFFIXES
 from trugrade_core.data.importing import ImportOptions, import_dataset
-from trugrade_core.data.source import suffix
+from trugrade_core.data.source import shown, suffix
 from trugrade_core.data.store import Dataset, list_datasets
 from trugrade_core.errors import DatasetError, TruGradeError
 from trugrade_core.runs import RunFolder
@@ -69,39 +69,45 @@ class Watch:
         """Look once, and import what is new and has come to rest since the look before."""
         now = _looks(self.folder)
         new = {name for name, look in now.items() if self.seen.get(name) != look}
-        whole = sorted(name for name in new if self.before.get(name) == now[name])
+        resting = [name for name in sorted(now) if self.before.get(name) == now[name]]
+        whole = [name for name in resting if name in new]
         self.before = now
         if whole:
             looks = {name: now[name] for name in whole}
             self.seen |= looks
-            taken = self._take(whole, self.options)
+            taken = self._take(whole, _pictures(resting), self.options)
             self._remember({name: looks[name] for name in taken})  # what failed is tried again by the next watch
         waiting = len(new) - len(whole)
         coming = f", {waiting} still being written" if waiting else ""
-        left = f", {len(self.skipped)} left out: {next(iter(self.skipped.items()))}" if self.skipped else ""
+        left = f", {len(self.skipped)} left out: {': '.join(next(iter(self.skipped.items())))}" if self.skipped else ""
         say(f"watching {self.folder}: {self.taken} taken{coming}{left}")
 
-    def _take(self, files: list[str], options: ImportOptions) -> list[str]:
+    def _take(self, files: list[str], resting: list[str], options: ImportOptions) -> list[str]:
         """The files that were read. Labels that cannot be read cost themselves, not the pictures they came with."""
-        pictures = [name for name in files if suffix(name) in SUFFIXES]
-        # A label file speaks of pictures that came before it, or lists them all: then everything is read again.
-        only = tuple(pictures) if len(pictures) == len(files) else None
+        pictures = _pictures(files)
+        # A label file speaks of pictures that came before it, or lists them all: then all that are whole are read again.
+        only = tuple(pictures if len(pictures) == len(files) else resting)
         try:
             report = import_dataset(self.ds.ws, self.folder, self.ds.name, options.model_copy(update={"only": only}))
         except TruGradeError as e:
             self.skipped.update(dict.fromkeys(files[:MOST_TOLD], e.message))
             again = pictures and options.format != "folder"
-            return self._take(pictures, options.model_copy(update={"format": "folder"})) if again else []
+            return self._take(pictures, resting, options.model_copy(update={"format": "folder"})) if again else []
         self.taken += report.images
         for name in files:
             self.skipped.pop(name, None)
         self.skipped.update({skip.file: skip.reason for skip in report.skipped[:MOST_TOLD]})
-        return files
+        left = {skip.file for skip in report.skipped}.intersection(map(shown, pictures))
+        return [name for name in files if shown(name) not in left]
 
     def _remember(self, looks: Looks) -> None:
         kept = read_json(self._memory) if self._memory.exists() else {}
         own = kept.get(str(self.folder), {})
         write_json(self._memory, {**kept, str(self.folder): {**own, **looks}})
+
+
+def _pictures(files: list[str]) -> list[str]:
+    return [name for name in files if suffix(name) in SUFFIXES]
 
 
 def _looks(folder: Path) -> Looks:

@@ -97,6 +97,9 @@ def main() -> None:
 
     def on_ask(asked: dict[str, Any]) -> None:
         state.rev += 1
+        if not setup["answer"]:
+            state.notice = "nothing stands out there"
+            return
         state.offers = [
             {
                 "id": f"s{state.rev}",
@@ -115,12 +118,13 @@ def main() -> None:
         before, *after = (image.get("half_url") or image["url"] for image in around)
         annotator(
             {
-                "rev": state.rev, "store": f"test|{setup.get('mode', 'shapes')}", "sample": sample["id"], "layer": "main", "image": sample["image"],
+                "store": f"test|{setup.get('mode', 'shapes')}", "sample": sample["id"], "layer": "main", "image": sample["image"],
                 "shapes": shapes, "suggestions": [*sample.get("suggestions", []), *(state.offers or [])],
                 "classes": setup["classes"], **status, "mode": setup.get("mode", "shapes"), "scores": [1 + n / 2 for n in range(19)],
                 "tags": setup.get("tags", []), "rubric": setup.get("rubric", ""), "readonly": setup.get("readonly", ""), "saved": state.saved,
-                "previous": before, "next": after, "who": who, "quad_snap": True, "severities": ["micro", "minor", "moderate", "heavy"],
-                "segment": setup.get("segment", ""), "suggest": setup.get("suggest", ""),
+                "previous": before, "next": after, "who": who, "severities": ["micro", "minor", "moderate", "heavy"],
+                "segment": setup.get("segment", ""),
+                "notice": state.pop("notice", ""),
             },
             key="annotator", on_commit=on_commit, on_navigate=on_navigate, on_ask=on_ask,
         )  # fmt: skip

@@ -139,6 +139,23 @@ def test_what_is_drawn_outside_the_image_is_clipped(lab: Lab, hand: Hand) -> Non
     assert not mask[500, :].any()
 
 
+def test_what_fills_the_view_is_not_tinted_and_what_is_small_in_it_is(lab: Lab, browser: Any) -> None:
+    """A tint over the whole card would change the colours that are graded."""
+    with_shapes(lab, [shape("card", [20, 20, 580, 800]), shape("dent", [100, 600, 160, 660])])
+
+    def tint(hand: Hand, x: float, y: float) -> int:
+        hand.page.wait_for_timeout(150)
+        place = f"toScreen({x}, {y}).map((v) => Math.round((v + app.size.margin) * app.size.ratio))"
+        to_screen = "toScreen = (...p) => p.map((v, i) => (v + 0.5) * app.view.scale + [app.view.tx, app.view.ty][i])"
+        return int(hand.ask(f"(({to_screen}) => app.pen.shapes.getImageData(...{place}, 1, 1).data[3])()"))
+
+    for hand in used(lab, browser):
+        assert (tint(hand, 300, 300), tint(hand, 130, 630) > 0) == (0, True)
+        hand.move(300, 400)
+        hand.keys("-", "-", "-", "-")  # from afar the card is small as well
+        assert tint(hand, 300, 300) > 0
+
+
 # --- painting ---------------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +254,22 @@ def test_the_next_sample_is_there_before_it_is_asked_for(lab: Lab, hand: Hand) -
     hand.until("app.data.sample === 'sample0' && app.timing.workable > 0")
 
 
+def test_a_sample_that_was_not_loaded_ahead_is_shown_whole(lab: Lab, browser: Any) -> None:
+    """Wherever the sample before was looked at, and though both are of one size."""
+    lab.setup()
+    context = browser.new_context()
+    hand = open_hand(context, lab.url)
+    hand.page.route("**/test/2.png", lambda route: hand.page.wait_for_timeout(1500) or route.continue_())
+    hand.page.reload()
+    hand.ready()
+    hand.zoom_to(500, 700, 8)
+    hand.keys("p")
+    assert hand.ask("app.ahead !== 0 && app.picture.url.endsWith('/0.png')")
+    hand.until("app.data.sample === 'sample2' && app.arrived")
+    assert hand.ask("app.fitted")
+    context.close()
+
+
 def test_arrows_move_by_a_pixel_in_one_step(lab: Lab, browser: Any) -> None:
     with_shapes(lab, [shape("a", [100, 100, 200, 200])])
     for hand in used(lab, browser):
@@ -278,6 +311,22 @@ def test_the_cheat_sheet_names_every_key(hand: Hand) -> None:
     assert set(hand.ask("[...app.keys.keys()]")) <= named
     hand.keys("Escape")
     assert not sheet.is_visible()
+
+
+def test_more_classes_than_digits_go_on_with_shift_and_the_saved_state_stays_in_sight(lab: Lab, browser: Any) -> None:
+    """Thirty classes are more than the panel's height: it scrolls under the saved state."""
+    keys = [str(n) if n < 10 else f"Shift+{n - 9}" if n < 19 else "" for n in range(1, 31)]
+    lab.setup(
+        classes=[{"name": f"kind {n}", "shape": "box", "color": "#19d3ff", "key": k} for n, k in enumerate(keys, 1)]
+    )
+    for hand in used(lab, browser):
+        hand.move(300, 400)
+        hand.keys("Shift+Digit2", "b")
+        hand.drag((100, 100), (200, 200))
+        assert lab.wait(1)[0]["ops"][0]["label"] == "kind 11"
+        hand.page.locator(".states").scroll_into_view_if_needed()
+        inside = "app.root.querySelector('.saved').getBoundingClientRect().top >= app.root.querySelector('.side').getBoundingClientRect().top - 1"
+        assert hand.ask(f"app.root.querySelector('.side').scrollTop > 0 && {inside}")
 
 
 def test_every_button_says_what_it_does(hand: Hand) -> None:

@@ -248,6 +248,15 @@ def test_a_click_asks_for_a_segment_and_gets_a_suggestion(lab: Lab, browser: Any
         assert hand.ask("[app.doc.suggestions.size, app.doc.shapes.size]") == [1, 0]
 
 
+def test_a_click_that_finds_nothing_is_told_each_time(lab: Lab, browser: Any) -> None:
+    lab.setup(segment="GrabCut", answer=None)
+    for hand in used(lab, browser):
+        hand.tool("w")
+        for x in (100, 200):
+            hand.click(x, 100)
+            hand.until("app.says.textContent.includes('nothing stands out there')")
+
+
 def test_what_is_said_of_the_sample(lab: Lab, hand: Hand) -> None:
     hand.move(300, 400)
     hand.keys("d")

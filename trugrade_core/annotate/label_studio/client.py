@@ -10,6 +10,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,14 +52,12 @@ def read_connection(ws: Workspace) -> Connection | None:
 
 def keep_connection(ws: Workspace, connection: Connection) -> None:
     """Write it to WORKSPACE/secrets.toml, readable by its owner alone; other sections stay."""
-    found = _secrets(ws)
-    found[SECTION] = {name: value for name, value in vars(connection).items() if value}
-    # A JSON string is a TOML basic string, and nothing but strings is kept here.
-    text = "\n".join(
-        f"[{section}]\n" + "".join(f"{key} = {json.dumps(str(value))}\n" for key, value in values.items())
-        for section, values in found.items()
-    )
+    _secrets(ws)  # a file that cannot be read is not written over
     path = ws.root / "secrets.toml"
+    others = re.sub(rf"(?ms)^\[{SECTION}\][^\n]*\n.*?(?=^\[|\Z)", "", path.read_text() if path.exists() else "").strip()
+    # A JSON string is a TOML basic string.
+    own = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in vars(connection).items() if value]
+    text = "\n".join([*([others, ""] if others else []), f"[{SECTION}]", *own, ""])
     mask = os.umask(0o077)
     try:
         write_atomic(path, text)
@@ -131,8 +130,11 @@ class Server:
             return LabelStudioError(f"has not got it any more, {doing} ({detail})", where=self.url,
                                     code="label_studio.gone",
                                     what_to_do="Was the project or task deleted there? trugrade label push NAME --new-project makes another.")  # fmt: skip
-        return LabelStudioError(f"answered {code} while {doing}: {str(detail)[:500]}", where=self.url,
-                                code="label_studio.refused")  # fmt: skip
+        return self._odd(f"answered {code} while {doing}: {str(detail)[:500]}")
+
+    def _odd(self, what: str) -> LabelStudioError:
+        return LabelStudioError(what, where=self.url, code="label_studio.refused",
+                                what_to_do="Look into the server's log, then do it again: it goes on where it ended.")  # fmt: skip
 
     def versions(self) -> dict[str, str]:
         """{"server", "sdk", "user"}. Raises LabelStudioError: it is down, or refuses the token."""
@@ -185,7 +187,7 @@ class Server:
                 raise self._refused("sending pictures", answer.status_code, answer.text[:500])
             ids = answer.json().get("file_upload_ids") or []
             if len(ids) != len(files):
-                raise LabelStudioError(f"took {len(ids)} of {len(files)} pictures", where=self.url, code="label_studio.refused")  # fmt: skip
+                raise self._odd(f"took {len(ids)} of {len(files)} pictures")
             stored = [str(self._sdk.files.get(id).file) for id in ids]
         by_end = {path.name: address for path in files for address in stored if address.endswith(path.name)}
         return [f"/data/{by_end[path.name]}" for path in files]
@@ -202,7 +204,7 @@ class Server:
             made = self._sdk.projects.import_tasks(project, request=list(tasks), return_task_ids=True)
         ids = [int(id) for id in made.task_ids or ()]
         if len(ids) != len(tasks):
-            raise LabelStudioError(f"made {len(ids)} of {len(tasks)} tasks", where=self.url, code="label_studio.refused")  # fmt: skip
+            raise self._odd(f"made {len(ids)} of {len(tasks)} tasks")
         return ids
 
     def task_ids(self, project: int) -> dict[int, dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from math import isfinite
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -27,7 +28,7 @@ from trugrade_core.annotate.label_studio.tags import (
     SWITCHES,
     TOOL_KEYS,
 )
-from trugrade_core.data.label_studio import CLASS_COLORS
+from trugrade_core.data.label_studio import CLASS_COLORS, as_number
 from trugrade_core.errors import ConfigError, nearest
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "label_config"
@@ -96,11 +97,8 @@ class Config:
 
 
 def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    number = as_number(text)
+    return number is not None and isfinite(number)
 
 
 def parse(xml: str) -> Config:

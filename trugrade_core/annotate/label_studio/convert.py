@@ -23,8 +23,8 @@ from trugrade_core.data.store import status_id
 from trugrade_core.schema import Annotation, Box, Mask, Polygon, SampleStatus, Score, Status, Tags, Value, digest
 
 UNMOVED_PX = 1e-4
-"""Label Studio keeps a shape in screen pixels while it is open: untouched, it comes back up to 1e-9 px elsewhere. A
-hundredth of a pixel is less than a person can move it."""
+"""Label Studio keeps a shape in screen pixels while it is open: untouched, it comes back up to 1e-9 px elsewhere. This is
+less than a person can move it."""
 
 SHAPE_TYPES: dict[type, tuple[str, ...]] = {
     Box: ("rectanglelabels", "rectangle", "polygonlabels", "polygon"),

@@ -15,7 +15,7 @@ from trugrade_core.annotate.label_studio.book import Book, Known, Task, Work, al
 from trugrade_core.annotate.label_studio.client import Server
 from trugrade_core.annotate.label_studio.config import Config, parse
 from trugrade_core.annotate.label_studio.convert import from_annotation
-from trugrade_core.annotate.label_studio.push import said
+from trugrade_core.annotate.label_studio.push import check_server, said
 from trugrade_core.annotate.saving import Op, SampleState, save, state_of
 from trugrade_core.data.store import Dataset, annotation_in
 from trugrade_core.errors import LabelStudioError, TruGradeError
@@ -63,16 +63,21 @@ class _Change:
     """{annotation: digest of what Label Studio has}, of all that is there now."""
 
 
-def pull(ds: Dataset, server: Server, names: Names, *, apply: bool, progress: Progress | None = None) -> Diff:
-    """What changed at Label Studio since the last pull; with `apply` it is written to the log.
+def pull(
+    ds: Dataset, server: Server, names: Names, *, apply: bool, scores: Sequence[float] | None = None, progress: Progress | None = None
+) -> Diff:  # fmt: skip
+    """What changed at Label Studio since the last pull; with `apply` it is written to the log. `scores` are those that may
+    be given (None: any).
 
-    Raises LabelStudioError: nothing was ever pushed, the server is down, refuses, or has lost the project.
+    Raises LabelStudioError: nothing was ever pushed, or to another server; the server is down, refuses, or has lost the
+    project.
     """
     with alone(ds):
         book = read_book(ds)
         if book.project is None:
             raise LabelStudioError("nothing of this dataset is at Label Studio", where=ds.name,
                                    code="label_studio.no_project", what_to_do=f"trugrade label push {ds.name}")  # fmt: skip
+        check_server(ds, server, book)
         # The template as it is there: what does not fit the lab is told result by result.
         config, diff = parse(server.label_config(book.project)), Diff()
         there = server.task_ids(book.project)
@@ -89,7 +94,7 @@ def pull(ds: Dataset, server: Server, names: Names, *, apply: bool, progress: Pr
                 if progress:
                     progress(len(changes), len(book.samples), "reading tasks")
         if apply:
-            _apply(ds, book, changes, diff, progress)
+            _apply(ds, book, changes, diff, scores, progress)
             for sample in gone:
                 book.samples[sample].state = "released"
             if not diff.problems:  # what could not be taken in is asked for again
@@ -245,7 +250,9 @@ def words(value: Value | None) -> str:
 # --- taking in ------------------------------------------------------------------------------------------------------
 
 
-def _apply(ds: Dataset, book: Book, changes: Sequence[_Change], diff: Diff, progress: Progress | None) -> None:
+def _apply(
+    ds: Dataset, book: Book, changes: Sequence[_Change], diff: Diff, scores: Sequence[float] | None, progress: Progress | None
+) -> None:  # fmt: skip
     """Write the changes to the log, then to the book. Cut off in between, the next pull finds them there already."""
     held = {change.sample: book.samples[change.sample].state for change in changes}
     for sample in held:
@@ -253,7 +260,7 @@ def _apply(ds: Dataset, book: Book, changes: Sequence[_Change], diff: Diff, prog
     write_book(ds, book)  # before the first save, which refuses what is pushed
     for done, change in enumerate(changes, 1):
         try:
-            _take(ds, book.samples[change.sample], change)
+            _take(ds, book.samples[change.sample], change, scores)
         except TruGradeError as e:
             where = {"sample": change.sample, "who": change.who, "layer": change.layer}
             diff.problems.append({**where, "result": "", "why": e.message})
@@ -262,11 +269,11 @@ def _apply(ds: Dataset, book: Book, changes: Sequence[_Change], diff: Diff, prog
             progress(done, len(changes), "writing annotations")
 
 
-def _take(ds: Dataset, task: Task, change: _Change) -> None:
+def _take(ds: Dataset, task: Task, change: _Change, scores: Sequence[float] | None) -> None:
     commit = f"label-studio-{change.annotation.get('id')}-{change.annotation.get('updated_at')}-{change.layer}"
     saved = save(
         ds, change.sample, change.ops, who=change.who, tool=TOOL, commit=commit[:200], layer=change.layer,
-        status=change.status, status_replaces=change.state.status_entry,
+        status=change.status, status_replaces=change.state.status_entry, scores=scores,
     )  # fmt: skip
     entries = {h.annotation: h.entry for heads in change.state.heads.values() for h in heads}
     entries |= dict(zip(saved.annotations, saved.entries, strict=True))

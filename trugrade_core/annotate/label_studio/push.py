@@ -58,9 +58,13 @@ def push(
         raise LabelStudioError("the label template cannot be used: " + "; ".join(wrong), where=ds.name,
                                code="label_studio.template", what_to_do="Mend the file in label_config/.")  # fmt: skip
     with alone(ds):
-        book = Book() if new_project else read_book(ds)
+        before = read_book(ds)
+        book = Book() if new_project else before
         _open_project(ds, server, project, book)
         done = Pushed(project=book.project or 0)
+        if new_project and (left := sum(task.state == "pushed" for task in before.samples.values())):
+            done.notes.append(f"{left} samples were not pulled from project {before.project} at {before.url}: what was "
+                              "done there stays there alone")  # fmt: skip
         there = server.task_ids(done.project)
         _adopt(server, book, there)
         _forget(book, there, done)
@@ -79,9 +83,8 @@ def release(ds: Dataset, samples: Sequence[str] | None = None) -> int:
     """Make pushed samples editable in the lab again (all of them without `samples`); what is at Label Studio stays."""
     with alone(ds):
         book = read_book(ds)
-        held = [
-            id for id, task in book.samples.items() if task.state == "pushed" and (samples is None or id in samples)
-        ]
+        wanted = book.samples if samples is None else set(samples)
+        held = [id for id, task in book.samples.items() if task.state == "pushed" and id in wanted]
         for id in held:
             book.samples[id].state = "released"
         write_book(ds, book)
@@ -97,14 +100,19 @@ def _open_project(ds: Dataset, server: Server, project: Project, book: Book) -> 
         book.url, book.label_config = server.url, project.label_config
         write_book(ds, book)
         return
-    if book.url != server.url:
-        raise LabelStudioError(f"was pushed to {book.url}, and the lab is connected to {server.url}", where=ds.name,
-                               code="label_studio.moved",
-                               what_to_do="Connect to the first server, or start a new project: trugrade label push NAME --new-project")  # fmt: skip
+    check_server(ds, server, book)
     if server.label_config(book.project).strip() != book.label_config.strip():
         raise LabelStudioError("its template was changed at Label Studio since the project was made", where=ds.name,
                                code="label_studio.template",
                                what_to_do="trugrade label push NAME --restore-template puts the lab's back; a pull still takes what fits.")  # fmt: skip
+
+
+def check_server(ds: Dataset, server: Server, book: Book) -> None:
+    """Raises LabelStudioError when the dataset's project is at another server: there its number is somebody else's."""
+    if book.url != server.url:
+        raise LabelStudioError(f"was pushed to {book.url}, and the lab is connected to {server.url}", where=ds.name,
+                               code="label_studio.moved",
+                               what_to_do="Connect to the first server, or start a new project: trugrade label push NAME --new-project")  # fmt: skip
 
 
 def restore_template(ds: Dataset, server: Server, project: Project) -> None:
@@ -112,6 +120,7 @@ def restore_template(ds: Dataset, server: Server, project: Project) -> None:
     with alone(ds):
         book = read_book(ds)
         if book.project is not None:
+            check_server(ds, server, book)
             server.update_project(book.project, project.label_config, project.instructions)
             book.label_config = project.label_config
             write_book(ds, book)
@@ -220,7 +229,8 @@ def _results(
         entries={id: e.entry for id, e in entries.items()},
     )  # fmt: skip
     if wrong := validate_results(sent.results, config, sample.main.width, sample.main.height):
-        raise LabelStudioError(f"would be sent wrong: {wrong[0]}", where=sample.id, code="label_studio.results")
+        raise LabelStudioError(f"would be sent wrong: {wrong[0]}", where=sample.id, code="label_studio.results",
+                               what_to_do="Mend or delete that label on the Annotate page, or mend the template.")  # fmt: skip
     done.skipped += [{"sample": sample.id, "reason": reason} for reason in sent.left_out]
     sent_ids = {str(result["id"]) for result in sent.results}
     agreed = {id: Known(entry=e.entry, digest=said(annotation_in(e))) for id, e in entries.items() if id in sent_ids}

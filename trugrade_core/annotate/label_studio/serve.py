@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trugrade_core.annotate.label_studio.client import Connection, is_up, keep_connection, read_connection
+from trugrade_core.annotate.label_studio.client import URL, Connection, is_up, keep_connection, read_connection
 from trugrade_core.errors import LabelStudioError
 from trugrade_core.workspace import Workspace, locked, read_json, write_json
 
@@ -66,15 +66,17 @@ def program() -> Path:
 
 def serve(ws: Workspace, *, port: int = PORT) -> Served:
     """Start the workspace's server unless it runs, and connect the lab to it. It is up after half a minute, at its first
-    start after one or two (`served` says). Raises LabelStudioError: not set up, or the port is taken."""
+    start after one or two (`served` says). Raises LabelStudioError: the lab is connected to another server, this one is
+    not set up, or the port is taken."""
     folder = _folder(ws)
     with locked(folder / ".lock"):
         now = served(ws)
         if now.state != "off":
             return now
+        kept = _kept(ws) or {"password": secrets.token_urlsafe(12), "token": secrets.token_hex(20), "user": USER}
+        _check_unconnected(ws, kept)
         path = program()
         _check_free(port)
-        kept = _kept(ws) or {"password": secrets.token_urlsafe(12), "token": secrets.token_hex(20), "user": USER}
         words = [str(path), "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)]
         with (folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
@@ -170,6 +172,14 @@ def _environment(ws: Workspace, folder: Path, kept: dict[str, Any]) -> dict[str,
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(ws.root.resolve()),
     }
+
+
+def _check_unconnected(ws: Workspace, kept: dict[str, Any]) -> None:
+    known = read_connection(ws)
+    if known is not None and known.url != kept.get("url"):
+        raise LabelStudioError(f"the lab is connected to {known.url}, whose token would be lost", where=str(ws.root),
+                               code="label_studio.connected",
+                               what_to_do=f"Start that server again, or take it out of secrets.toml (or ${URL}) first.")  # fmt: skip
 
 
 def _check_free(port: int) -> None:

@@ -24,12 +24,20 @@ def _image_quality(facts: Facts) -> Result:
     return found if found.why else found.model_copy(update={"why": "every picture measured and compared"})
 
 
+def _format_validation(facts: Facts) -> Result:
+    """With nothing against files that were not read, any of them could still be damaged, and may be known to be."""
+    found = format_validation(facts)
+    if found.status == "ok" and not facts.deep:
+        return found.model_copy(update={"status": "not_checked", "score": None})
+    return found
+
+
 FUNCTIONS: dict[CheckName, Check] = {
     "label_consistency": label_consistency,
     "class_balance": class_balance,
     "image_quality": _image_quality,
     "annotation_coverage": annotation_coverage,
-    "format_validation": format_validation,
+    "format_validation": _format_validation,
 }
 
 

@@ -88,7 +88,7 @@ def _classes(facts: Facts, found: Counts) -> Iterator[Finding]:
     if unused := [name for name in names if not used[name]]:
         yield _finding("balance.unused_class", "warning", f"no sample has a label of {some(unused, 8)}",
                        "Label some, or retire the class: a model would carry an output that nothing teaches.",
-                       details={"classes": unused})  # fmt: skip
+                       details={"names": unused})  # fmt: skip
     for split in filter(None, found.splits):
         if gone := [name for name in names if used[name] and not found.labels[split][name]]:
             yield _missing(gone, split)
@@ -103,7 +103,7 @@ def _classes(facts: Facts, found: Counts) -> Iterator[Finding]:
             yield _finding(
                 "balance.ratio", "warning",
                 f"{most} has {used[most]:,} labels and {least} {used[least]:,}: {ratio:.0f} to 1",
-                f"Bring more samples with {least}, or train with data.class_weights: auto.", details={"labels": table},
+                f"Bring more samples with {least}, or train with data.class_weights: auto.", details={"names": [most, least], "labels": table},
             )  # fmt: skip
     if table:
         words = ", ".join(f"{name} {used[name]:,}" for name in names)
@@ -116,7 +116,7 @@ def _missing(names: list[str], split: str) -> Finding:
     what = "so nothing of it can be learnt" if split == "train" else "so nothing can be said of it there"
     return _finding("balance.missing_class", severity, f"no {some(names, 8)} is labelled in {split}, {what}",
                     "Split again (classes are spread over the splits), or label more cards with it.", split,
-                    details={"classes": names})  # fmt: skip
+                    details={"names": names})  # fmt: skip
 
 
 def _few(found: Counts, names: list[str], split: str) -> Finding:
@@ -130,7 +130,7 @@ def _few(found: Counts, names: list[str], split: str) -> Finding:
         f"few labels in {split}: {some([f'{name} {found.labels[split][name]:,}' for name in names])}" + ("" if split == "train" else doubt),
         f"Label more: from {LIMITS.small_class} of a class in a split on, figures begin to mean something.",
         split,
-        details={"samples": {name: found.samples[split][name] for name in names}, "low": round(low, 3), "high": round(high, 3)},
+        details={"names": names, "samples": {name: found.samples[split][name] for name in names}, "low": round(low, 3), "high": round(high, 3)},
     )  # fmt: skip
 
 
@@ -148,25 +148,26 @@ def _scores(found: Counts) -> Iterator[Finding]:
     most, count = levels.most_common(1)[0]
     if len(levels) == 1:
         yield _finding("balance.one_score", "error", f"all {counted(total, 'score')} are {most:g}: there is nothing to tell apart",
-                       "Bring samples of other grades.", details={"levels": table})  # fmt: skip
+                       "Bring samples of other grades.", details={"names": [f"{most:g}"], "levels": table})  # fmt: skip
     elif count / total >= LIMITS.majority:
         yield _finding(
             "balance.majority_score", "warning",
             f"{100 * count / total:.0f} % of {counted(total, 'score')} are {most:g}: a model that always says so would look that good",
-            "Bring more of the other grades, and judge the model beside the median grade.", details={"levels": table},
+            "Bring more of the other grades, and judge the model beside the median grade.",
+            details={"names": [f"{most:g}"], "levels": table},
         )  # fmt: skip
-    few = [f"{level:g} ({levels[level]})" for level in sorted(levels) if levels[level] < LIMITS.small_class]
+    few = [f"{level:g}" for level in sorted(levels) if levels[level] < LIMITS.small_class]
     if few and len(levels) > 1:
         yield _finding("balance.few_scores", "warning",
-                       f"fewer than {LIMITS.small_class} samples have the score {some(few, 8)}",
-                       "Bring more of these grades, or grade in wider steps.", details={"levels": table})  # fmt: skip
+                       f"fewer than {LIMITS.small_class} samples have the score {some([f'{level} ({table[level]})' for level in few], 8)}",
+                       "Bring more of these grades, or grade in wider steps.", details={"names": few, "levels": table})  # fmt: skip
     yield _finding("balance.scores", "info", "scores: " + ", ".join(f"{k}: {v:,}" for k, v in table.items()),
                    "Nothing to do.", details={"levels": table})  # fmt: skip
     for split in filter(None, found.splits):
         gone = [f"{level:g}" for level in sorted(levels) if not found.scores[split][level]]
         if gone and found.scores[split]:
             yield _finding("balance.missing_score", "warning", f"{split} has no sample with the score {some(gone, 8)}",
-                           "Split again (scores are spread over the splits), or bring more of these grades.", split)  # fmt: skip
+                           "Split again (scores are spread over the splits), or bring more of these grades.", split, details={"names": gone})  # fmt: skip
 
 
 def _origin(found: Counts) -> Iterator[Finding]:

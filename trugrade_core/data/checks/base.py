@@ -78,7 +78,8 @@ class Finding(Record):
     `code` is stable and meant for programs: `label.inside_out`, `leak.card`, `image.blur`. `subject` tells findings of
     one code apart (a class, a split), so that each can be accepted by itself. No `samples` means the dataset as a whole.
     `details` holds the numbers behind `why` as JSON values; `by_sample` in it, {sample: number or words}, says more of
-    each sample and is shown beside its picture.
+    each sample and is shown beside its picture; `names`, of a finding about the dataset as a whole, lists what it speaks
+    of (classes, grades), so that one that speaks of more is not the one that was accepted.
     """
 
     check: CheckName

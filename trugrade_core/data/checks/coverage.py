@@ -111,7 +111,7 @@ def _empty(facts: Facts, said: Said) -> Iterator[Finding]:
     needs = facts.needs
     if said.empty and needs is not None:
         n = len(said.empty)
-        everything = n == n + said.labelled
+        everything = not said.labelled
         if needs.kind == "score" or needs.whole_card:
             what = "no score is given" if needs.kind == "score" else "no border is drawn"
             yield _finding("coverage.empty", "error" if everything else "warning", said.empty,

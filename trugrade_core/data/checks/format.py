@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from trugrade_core.data.checks.base import Facts, Finding, Result, Severity, counted, judged, some
 from trugrade_core.data.images import probe
 from trugrade_core.data.journal import complete_lines
+from trugrade_core.data.splitting import last_split
 from trugrade_core.data.store import Dataset
 from trugrade_core.data.versions import Version
 from trugrade_core.errors import DatasetError, ImageError, TruGradeError
@@ -21,6 +22,8 @@ from trugrade_core.schema import Annotation, ImageRef, LogEntry, Sample
 
 RESTORE = "Restore the file from a copy, or mend that line by hand; nothing was changed."
 STAGE = "files read"
+Units = dict[tuple[str, str], dict[str, list[str]]]
+"""{(card | design | print | session, its name): {split: samples}}"""
 
 
 def _finding(code: str, severity: Severity, why: str, action: str, samples: Iterator[str] | tuple[str, ...] = (),
@@ -83,7 +86,8 @@ def format_validation(facts: Facts) -> Result:
     """Files by their size, and where `facts.deep` by their digest and header; journals, versions, shapes and splits."""
     files = _Files(facts)
     shapes: dict[str, dict[str, None]] = defaultdict(dict)
-    splits: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    units: Units = defaultdict(lambda: defaultdict(list))
+    by = _split_by(facts)
     ids: set[str] = set()
     total = sum(1 for _ in facts.samples()) if facts.deep else 0
     for done, (sample, labels) in enumerate(facts.records(), 1):
@@ -92,10 +96,12 @@ def format_validation(facts: Facts) -> Result:
         for name in _foreign(facts, labels):
             shapes[name][sample.id] = None
         if sample.split is not None:
-            splits[sample.card][sample.split].append(sample.id)
+            for unit in ("card", *by):
+                if value := getattr(sample, unit):
+                    units[unit, value][sample.split].append(sample.id)
         if facts.deep:
             facts.progress(done, total, STAGE)
-    findings = [*files.findings(), *_shapes(facts, shapes), *leaked_cards(splits)]
+    findings = [*files.findings(), *_shapes(facts, shapes), *leaks(units)]
     if facts.dataset is not None:
         findings += [*_orphans(facts), *_versions(facts)]
         if facts.manifest is None:
@@ -194,18 +200,38 @@ def _shapes(facts: Facts, shapes: Mapping[str, Mapping[str, None]]) -> Iterator[
                            "Choose the task that fits, or label with this task's template.")  # fmt: skip
 
 
-def leaked_cards(splits: Mapping[str, Mapping[str, list[str]]]) -> Iterator[Finding]:
-    """`splits`: {card: {split: samples}}."""
-    torn = {card: own for card, own in splits.items() if len(own) > 1}
-    if torn:
-        by_sample = {
-            s: f"card {card} in {split}" for card, own in torn.items() for split, ids in own.items() for s in ids
-        }
-        yield _finding("leak.card", "error",
-                       f"{counted(len(torn), 'card')} stand{'s' if len(torn) == 1 else ''} in more than one split "
-                       f"({some(sorted(torn))}): a model is tested on cards it was trained on",
-                       "Split again (a card is never divided), or correct the card names.", tuple(by_sample),
-                       by_sample=by_sample, cards=sorted(torn)[:1000])  # fmt: skip
+def _split_by(facts: Facts) -> tuple[str, ...]:
+    """What was kept in one split beside the card."""
+    if facts.manifest is not None:
+        return facts.manifest.by
+    return last_split(facts.dataset)[2] if facts.dataset is not None else ()
+
+
+def leaks(units: Units) -> Iterator[Finding]:
+    """Cards, and what else the splits were made by, that lie in more than one split all the same: corrected, or brought
+    by new cards, since."""
+    torn = {unit: own for unit, own in units.items() if len(own) > 1}
+    cards = {unit: own for unit, own in torn.items() if unit[0] == "card"}
+    if cards:
+        yield _leak("leak.card", cards,
+                    f"{counted(len(cards), 'card')} stand{'s' if len(cards) == 1 else ''} in more than one split "
+                    f"({some(sorted(name for _, name in cards))}): a model is tested on cards it was trained on",
+                    "Split again (a card is never divided), or correct the card names.")  # fmt: skip
+    others = {unit: own for unit, own in torn.items() if unit[0] != "card"}
+    if others:
+        yield _leak("leak.unit", others,
+                    f"{len(others)} of what the splits were made by {'stands' if len(others) == 1 else 'stand'} in more than one "
+                    f"split ({some([' '.join(unit) for unit in sorted(others)])})", "Split again by the same units.")  # fmt: skip
+
+
+def _leak(code: str, torn: Units, why: str, action: str) -> Finding:
+    said: dict[str, list[str]] = defaultdict(list)
+    for (unit, value), own in torn.items():
+        for split, samples in own.items():
+            for sample in samples:
+                said[sample].append(f"{unit} {value} in {split}")
+    by_sample = {sample: "; ".join(words) for sample, words in said.items()}
+    return _finding(code, "error", why, action, tuple(by_sample), by_sample=by_sample)
 
 
 def _orphans(facts: Facts) -> Iterator[Finding]:
@@ -216,7 +242,7 @@ def _orphans(facts: Facts) -> Iterator[Finding]:
     if gone:
         yield _finding("format.orphan_labels", "warning",
                        f"{counted(sum(gone.values()), 'label')} of {counted(len(gone), 'sample')} that the dataset does not have",
-                       "Import the pictures again; the labels find them by their bytes.", orphans=sorted(gone)[:1000])  # fmt: skip
+                       "Import the pictures again; the labels find them by their bytes.", names=sorted(gone)[:1000])  # fmt: skip
 
 
 def _versions(facts: Facts) -> Iterator[Finding]:

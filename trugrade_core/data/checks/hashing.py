@@ -56,12 +56,13 @@ def as_numbers(hashes: list[str]) -> Hashes:
     return np.array([int(h, 16) for h in hashes], np.uint64)
 
 
-def distance(a: int, b: int) -> int:
-    """Bits that two hashes differ by, in the turn in which they are nearest."""
+def nearest(a: int, b: int) -> tuple[int, int]:
+    """Bits that two hashes differ by in the turn of the second in which they are nearest, and that turn."""
+    both = b, int(_transposed(np.array([b], np.uint64))[0])
     return min(
-        (a ^ int(other) ^ int(flip)).bit_count()
-        for other in (b, _transposed(np.array([b], np.uint64))[0])
-        for flip in FLIPS
+        ((a ^ other ^ int(flip)).bit_count(), 4 * transposed + turn)
+        for transposed, other in enumerate(both)
+        for turn, flip in enumerate(FLIPS)
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from trugrade_core.data.checks import duplicates
+from trugrade_core.data.checks import duplicates, hashing
 from trugrade_core.data.checks.base import Facts, Finding, Needs, Result, Severity, counted, judged
 from trugrade_core.data.checks.measures import Measured, Measures, measure_images, store_path
 from trugrade_core.schema import ImageRef, Sample
@@ -238,6 +238,6 @@ def _why(measures: Measures, pairs: duplicates.Pairs, total: int) -> str:
         words.append(f"{counted(len(measures.unreadable), 'picture')} cannot be read")
     if pairs.unchecked:
         words.append(f"{counted(pairs.unchecked, 'look-alike pair')} were not laid over each other")
-    if pairs.cut:
+    if pairs.cut or pairs.within < hashing.WITHIN:
         words.append("there are more look-alikes than can be listed")
     return "; ".join(words)

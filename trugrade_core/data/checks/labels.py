@@ -16,7 +16,7 @@ from trugrade_core.data.card_facts import FORMATS
 from trugrade_core.data.checks.base import LIMITS, Facts, Finding, Result, Severity, counted, judged
 from trugrade_core.data.checks.edges import Drawn, drawn, held_to_edges
 from trugrade_core.data.checks.shapes import Shape, crosses_itself, iou, overlap, shape_of
-from trugrade_core.data.checks.suspects import suspects
+from trugrade_core.data.checks.suspects import Suspects
 from trugrade_core.schema import XYXY, Annotation, Box, Mask, Polygon, Sample, Score, Tags, Value
 
 FORMAT_SHARE = 0.015
@@ -130,7 +130,7 @@ class Seen:
 def label_consistency(facts: Facts) -> Result:
     """Looks at every sample that has labels; what it could not look at is said in `why`."""
     seen = Seen()
-    model = suspects(facts)
+    model = Suspects(facts)
     for sample, labels in facts.records():
         if labels:
             seen.samples += 1

@@ -5,7 +5,7 @@ Two scans of one design agree as a whole but not everywhere at once: print sits 
 the scanner, the carriage does not run evenly, and wear, dust and ground are each scan's own. A scan that was turned,
 rescaled, recompressed, cropped, blurred or lit anew still agrees everywhere. So both are registered by an affine map
 (ECC, Evangelidis and Psarakis 2008), and what differs is explained tile by tile by a shift, a change of blur, of
-contrast and of brightness; what is left, and how far tiles must be shifted, is the measure.
+contrast and of brightness; how far tiles must be shifted is the measure.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ WEAK = np.array([0.2, 0.2, 0.2, 0.2, 5.0, 0.01])
 
 @dataclass(frozen=True)
 class Overlay:
-    """How the second picture lies on the first. `correlation` is ECC's at the end; `shift_px` the median over tiles of
-    how far they still must move, `left` the residual that nothing explains in px of shift (75th percentile), both at
-    `SIZE`."""
+    """How the second picture lies on the first. `correlation` is ECC's at the end; `shift_px` how far tiles still must
+    move: the 75th percentile, for print that sits differently on the stock moves the tiles at its rim. `noise_px` is what
+    nothing explains, as a shift: the median over tiles. Both at the size that was compared, `SIZE` or less."""
 
     correlation: float
     shift_px: float
-    left: float
+    noise_px: float
 
 
 def small(image: Image) -> Image:
@@ -67,8 +67,10 @@ def overlay(first: Image, second: Image) -> Overlay | None:
     if not usable.any():
         return None
     toned = np.stack([_same_tone(b[..., c], a[..., c], usable) for c in range(3)], axis=2)
-    told = _tiles(a @ LUMA, (toned @ LUMA).astype(np.float32), usable)
-    return None if told is None else Overlay(correlation, *told)
+    shift, noise = _tiles(a @ LUMA, (toned @ LUMA).astype(np.float32), usable)
+    if len(shift) < FEWEST_TILES:
+        return None
+    return Overlay(correlation, float(np.percentile(shift, 75)), float(np.median(noise)))
 
 
 def _register(first: Image, second: Image) -> tuple[Image, NDArray[np.bool_], float] | None:
@@ -129,8 +131,9 @@ def _same_tone(values: Field, wanted: Field, usable: NDArray[np.bool_]) -> Field
     return cast(Field, sum(c * x**n for n, c in enumerate(curve)).astype(np.float32))
 
 
-def _tiles(a: Field, b: Field, usable: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """(median shift, 75th percentile of what is left), both in px, over tiles with structure."""
+def _tiles(a: Field, b: Field, usable: NDArray[np.bool_]) -> tuple[Field, Field]:
+    """Of each tile with structure, in px: how far it must move to explain best, with the other terms, what differs, and
+    the residual over its slope."""
     weight: Any = usable.astype(np.float32)
     spread = np.maximum(cv2.GaussianBlur(weight, (0, 0), SMOOTH), 1e-3)
     a, b = (cast(Field, cv2.GaussianBlur(np.where(usable, z, 0), (0, 0), SMOOTH) / spread) for z in (a, b))
@@ -145,13 +148,10 @@ def _tiles(a: Field, b: Field, usable: NDArray[np.bool_]) -> tuple[float, float]
     y = _cut(a - b) * w
     normal = np.einsum("tpi,tpj->tij", x, x) + np.diag(WEAK) * count[:, None, None]
     found = np.linalg.solve(normal, np.einsum("tpi,tp->ti", x, y)[..., None])[..., 0]
-    left = np.sqrt(((y - np.einsum("tpi,ti->tp", x, found)) ** 2).sum(axis=1) / count)
     slope = np.sqrt((x[..., :2] ** 2).sum(axis=(1, 2)) / count)
     told = (count > 0.6 * w.shape[1]) & (slope > 1.5)
-    if told.sum() < FEWEST_TILES:
-        return None
-    shift = np.hypot(found[told, 0], found[told, 1])
-    return float(np.median(shift)), float(np.percentile(left[told] / slope[told], 75))
+    left = np.sqrt(((y - np.einsum("tpi,ti->tp", x, found)) ** 2).sum(axis=1) / count)
+    return cast(Field, np.hypot(found[told, 0], found[told, 1])), cast(Field, left[told] / slope[told])
 
 
 def _cut(field: Any) -> Field:

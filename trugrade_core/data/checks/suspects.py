@@ -109,10 +109,6 @@ class Suspects:
             )  # fmt: skip
 
 
-def suspects(facts: Facts) -> Suspects:
-    return Suspects(facts)
-
-
 def _side_words(off_mm: Array) -> str:
     worst = int(np.argmax(np.abs(off_mm)))
     return f"{SIDES[worst]} side {abs(off_mm[worst]):.2g} mm"

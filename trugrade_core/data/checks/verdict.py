@@ -16,11 +16,13 @@ WORDS: dict[Verdict, str] = {
 
 
 class Standing(NamedTuple):
-    """What a rule is asked about: what nobody accepted, each check's result, and how many samples there are."""
+    """What a rule is asked about: what nobody accepted, each check's result, how many samples there are, and whether the
+    checks knew a task."""
 
     open: Sequence[Finding]
     results: Mapping[CheckName, Result]
     samples: int
+    has_task: bool = True
 
 
 class VerdictRule(NamedTuple):
@@ -71,6 +73,10 @@ def _not_made(now: Standing) -> str:
     return f"not everything was checked ({'; '.join(gone)})" if gone else ""
 
 
+def _no_task(now: Standing) -> str:
+    return "" if now.has_task else "no task is named, so nothing was held against what one needs"
+
+
 RULES: tuple[VerdictRule, ...] = (
     VerdictRule("not_fit", "what is tested on was trained on (a leak that nobody accepted)", _leak),
     VerdictRule("not_fit", "an error of the dataset as a whole", _whole),
@@ -79,6 +85,7 @@ RULES: tuple[VerdictRule, ...] = (
     VerdictRule("reservations", "an error on some samples", _an_error),
     VerdictRule("reservations", "a warning", _a_warning),
     VerdictRule("reservations", "a check that could not be made", _not_made),
+    VerdictRule("reservations", "fit for no task in particular", _no_task),
     VerdictRule(
         "fit", "nothing stands against it", lambda now: "all five checks were made and nothing stands against it"
     ),

@@ -68,6 +68,9 @@ def _unrecognised(request: Request, found: dict[str, Finding]) -> DatasetError:
         suffix(f) or "no ending" for f in request.label_source.files + (request.source.files if request.labels else [])
     )
     there = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(6)) or "nothing"
+    if not request.images and not any(f.near for f in found.values()):
+        return DatasetError(f"no picture here. Found: {there}", where=str(request.source.root), code="dataset.no_images",
+                            what_to_do="Give the folder of the scans, or the file of labels that lies beside them.")  # fmt: skip
     near = max(found, key=lambda id: (found[id].near, bool(found[id].found)))
     missing = found[near].missing
     also = f" (there: {found[near].found})" if found[near].found else ""

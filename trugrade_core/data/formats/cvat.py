@@ -149,6 +149,8 @@ def parse(image: ElementTree.Element, file: str, ref: ImageRef, kinds: Kinds) ->
             found.skipped.append(Skip(file=file, reason=f"{where}: has no label"))
         elif shape.tag == "tag":
             tags.append(name)
+            if spoken := sum(1 for _ in shape.iter("attribute")):
+                left["attributes of tags, which have none here"] += spoken
         else:
             try:
                 _read_shape(shape, name, where, file, ref, turn, kinds, found, left)

@@ -167,7 +167,7 @@ def read(request: Request, finding: Finding) -> Reading:
     places = _Places(request.images)
     reading = Reading(iter(()), 0, _names(request))
     items: dict[str, Item] = {}
-    suggested = votes = 0
+    suggested = votes = replaced = 0
     for number, task in enumerate(tasks, 1):
         path, address, why = places.find(task)
         called = f"task {task.get('id', number)}"
@@ -176,8 +176,9 @@ def read(request: Request, finding: Finding) -> Reading:
         if path is None or path in items:
             reading.skipped.append(Skip(file=shown(address or file), reason=f"{called} of {shown(file)}: {why}"))
             continue
-        chosen, others = _chosen(task)
+        chosen, others, older = _chosen(task)
         votes += len(others)
+        replaced += older
         suggested += len(task["predictions"]) if isinstance(task.get("predictions"), list) else 0
         given = task["data"].get("split")
         labels = _labels_of(path, chosen, others) if chosen is not None else None
@@ -186,6 +187,8 @@ def read(request: Request, finding: Finding) -> Reading:
         reading.notes.append(
             f"{votes} further annotations of the same tasks, kept as votes in layers of their annotators"
         )
+    if replaced:
+        reading.notes.append(f"{replaced} annotations have a newer one by the same annotator, which is taken")
     if suggested:
         reading.notes.append(f"{suggested} predictions are suggestions, no labels: not taken")
     rest = [] if request.only_listed else [image for image in request.images if image not in items]
@@ -210,22 +213,28 @@ def _names(request: Request) -> list[str] | None:
     return found[0] if len(found) == 1 and found[0] else None
 
 
-def _chosen(task: Task) -> tuple[Task | None, list[Task]]:
-    """The annotation that counts, and the others."""
+def _chosen(task: Task) -> tuple[Task | None, dict[str, Task], int]:
+    """The annotation that counts, the others by annotator (the newest of each), and how many older ones there are."""
     raw = task.get("annotations", task.get("completions"))
     found = [a for a in raw if isinstance(a, dict)] if isinstance(raw, list) else []
     if not found:
-        return None, []
-    best = max(found, key=lambda a: (not a.get("was_cancelled"), bool(a.get("ground_truth")), str(a.get("updated_at") or "")))  # fmt: skip
-    return best, [a for a in found if a is not best]
+        return None, {}, 0
+    best = max(found, key=lambda a: (not a.get("was_cancelled"), bool(a.get("ground_truth")), _updated(a)))
+    others = [(_annotator(a, n), a) for n, a in enumerate((a for a in found if a is not best), 1)]
+    newest = dict(sorted(others, key=lambda other: _updated(other[1])))
+    votes = {who: newest[who] for who, _ in others}
+    return best, votes, len(others) - len(votes)
 
 
-def _labels_of(path: str, chosen: Task, others: list[Task]) -> Callable[[ImageRef], Labels]:
+def _updated(annotation: Task) -> str:
+    return str(annotation.get("updated_at") or "")
+
+
+def _labels_of(path: str, chosen: Task, others: dict[str, Task]) -> Callable[[ImageRef], Labels]:
     def labels(ref: ImageRef) -> Labels:
         found = parse(chosen, shown(path), ref)
-        for number, vote in enumerate(others, 1):
+        for layer, vote in others.items():
             said = parse(vote, shown(path), ref)
-            layer = _annotator(vote, number)
             found.labels += [replace(label, layer=layer) for label in said.labels]
             found.skipped += [Skip(file=s.file, reason=f"{layer}: {s.reason}") for s in said.skipped]
             if said.status is not None:

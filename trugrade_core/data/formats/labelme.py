@@ -169,7 +169,9 @@ class _Reader:
             self.found.skipped.append(Skip(file=self.file, reason=f"{where}: is not as LabelMe has it ({e})"))
 
     def _area(self, name: str, kind: str, points: Points, shape: dict[str, Any], where: str) -> None:
-        attributes = _attributes(shape)
+        attributes, group = _attributes(shape), shape.get("group_id")
+        if isinstance(group, int | str) and kind in ("mask", "rectangle"):  # of these each stays a shape of its own
+            attributes["group_id"] = group
         if points.ndim != 2 or points.shape[1] != 2:
             raise ValueError("its points are not pairs of numbers")
         if kind == "mask":
@@ -185,7 +187,6 @@ class _Reader:
                 points = _circle(points)
                 self.found.notes["circles, taken as polygons"] += 1
             outline = turn_points(coordinates.from_edges(points), self.ref, self.turn)
-            group = shape.get("group_id")
             key = (name, group) if isinstance(group, int | str) else (name, (None, where))
             self.parts.setdefault(key, []).append((outline, attributes, where))
         else:
@@ -202,11 +203,12 @@ class _Reader:
             whole = np.zeros((self.ref.height, self.ref.width), bool)
             attributes = {}
             for fit, (outline, own, where) in zip(fitted, parts, strict=True):
-                if fit.value is None:
+                if fit.reason:
                     self.found.skipped.append(Skip(file=self.file, reason=f"{where}: {fit.reason}"))
-                else:
+                if fit.value is not None:
                     whole |= rle.fill(outline, self.ref.width, self.ref.height)
-                    attributes |= own
+                    comments = dict.fromkeys(str(said["comment"]) for said in (attributes, own) if "comment" in said)
+                    attributes |= own | ({"comment": "; ".join(comments)} if comments else {})
             if whole.any():
                 self.found.labels.append(Label(name, rle.encode(whole), attributes))
                 self.found.notes["polygons of one group, taken as one mask"] += len(parts)
