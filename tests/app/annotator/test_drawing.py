@@ -294,7 +294,7 @@ def test_nothing_is_moved_by_dragging_what_is_not_selected(lab: Lab, browser: An
 
 
 def test_keys_are_the_page_s_own_while_the_hand_is_elsewhere(lab: Lab, hand: Hand) -> None:
-    hand.page.mouse.move(5, 5)
+    hand.page.mouse.click(5, 5)  # beside it: from the page's opening until then the keys are the annotator's
     hand.keys("b")
     assert hand.ask("app.tool") == "select"
     hand.move(300, 400)
