@@ -19,7 +19,7 @@ import pytest
 from tests.app.conftest import HOME, add_sample, fill
 from tests.app.serving import CHROMIUM, served
 from tests.app.test_browser import chromium
-from trugrade_core.annotate.saving import Op, save, state_of
+from trugrade_core.annotate.saving import state_of
 from trugrade_core.data import rle
 from trugrade_core.data.importing import ImportOptions, import_dataset
 from trugrade_core.data.store import Dataset
@@ -242,6 +242,8 @@ def test_two_tabs_see_each_others_saves_and_who_else_is_there(cards: tuple[str, 
     ana.drag(10, 12, 50, 80)
     ben.page.wait_for_function(f"() => {ANNOTATOR}.doc.shapes.size === 1")
     ben.page.get_by_text("also open:").first.wait_for()
+    (entry,) = state_of(ds, id).shown
+    assert ben.look("doc.shapes.values().next().value.entry") == entry.entry
 
 
 def test_a_reload_is_nobody_else_and_who_comes_moves_nothing(cards: tuple[str, Dataset], tab: Tab) -> None:
@@ -420,96 +422,6 @@ def test_a_brushed_mask_is_saved_pixel_for_pixel_and_survives_a_reload(lab: tupl
     hand.page.reload()
     hand.ready()
     assert hand.page.evaluate(f"() => [...{ANNOTATOR}.doc.shapes.values()][0].value.counts") == entry.value.counts
-
-
-# --- the quick canvas -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_quick_canvas_saves_a_box_where_it_was_drawn_and_keeps_it_over_a_reload(
-    cards: tuple[str, Dataset], chromium: Any
-) -> None:
-    url, ds = cards
-    id = unlabelled(ds)
-    page = chromium.new_page(viewport={"width": 1280, "height": 720})
-    page.set_default_timeout(60_000)
-    page.goto(f"{url}&sample={id}&tool=quick")
-    upper = page.locator("canvas.upper-canvas").first
-    upper.wait_for()
-    page.wait_for_timeout(1500)  # its picture
-    box = upper.bounding_box()
-    scale = min(box["width"] / 70, box["height"] / 98)
-
-    def draw(x0: float, y0: float, x1: float, y1: float) -> None:
-        page.mouse.move(box["x"] + (x0 + 0.5) * scale, box["y"] + (y0 + 0.5) * scale)
-        page.mouse.down()
-        page.mouse.move(box["x"] + (x1 + 0.5) * scale, box["y"] + (y1 + 0.5) * scale, steps=5)
-        page.mouse.up()
-
-    draw(10, 12, 50, 80)
-    (entry,) = until(lambda: state_of(ds, id).shown)
-    assert isinstance(entry.value, Box) and entry.tool == "canvas"
-    assert np.abs(np.array(entry.value.xyxy) - [10, 12, 50, 80]).max() < 1 / scale + 0.25
-    draw(4, 5, 20, 30)
-    until(lambda: len(state_of(ds, id).shown) == 2)
-    page.get_by_role("button", name="Done", exact=True).or_(page.get_by_role("radio", name="Done")).first.click()
-    until(lambda: ds.samples()[id].status == "done")
-    page.reload()
-    upper.wait_for()
-    page.wait_for_timeout(5000)  # with the stored drawing, and some reruns: nothing is saved again
-    assert len(by_hand(ds)) == 3 and len(state_of(ds, id).shown) == 2
-    page.close()
-
-
-def test_a_stroke_on_the_quick_canvas_is_kept_when_somebody_else_saved_since_and_overwrites_nothing(
-    cards: tuple[str, Dataset], chromium: Any
-) -> None:
-    url, ds = cards
-    id = unlabelled(ds)
-    page = chromium.new_page(viewport={"width": 1280, "height": 720})
-    page.set_default_timeout(60_000)
-    # The page does not look for itself what others saved: it is the stroke's own rerun that finds it.
-    page.add_init_script(
-        "const every = setInterval; setInterval = (f, ms, ...a) => (ms > 2000 ? 0 : every(f, ms, ...a))"
-    )
-    page.goto(f"{url}&sample={id}&tool=quick")
-    upper = page.locator("canvas.upper-canvas").first
-
-    def draw(x0: float, y0: float, x1: float, y1: float) -> None:
-        upper.wait_for()
-        page.wait_for_timeout(1500)  # its picture
-        box = upper.bounding_box()
-        scale = min(box["width"] / 70, box["height"] / 98)
-        page.mouse.move(box["x"] + (x0 + 0.5) * scale, box["y"] + (y0 + 0.5) * scale)
-        page.mouse.down()
-        page.mouse.move(box["x"] + (x1 + 0.5) * scale, box["y"] + (y1 + 0.5) * scale, steps=5)
-        page.mouse.up()
-
-    def said(who: str, box: Box, **more: Any) -> None:
-        op = Op(op="put", label="outer_border", value=box, **more)
-        save(ds, id, [op], who=who, tool="annotator", commit=f"commit-{who}")
-
-    draw(10, 12, 50, 80)
-    until(lambda: len(state_of(ds, id).shown) == 1)
-    said("ben", Box(xyxy=(30, 30, 60, 90)))
-    draw(4, 5, 20, 30)
-    until(lambda: len(state_of(ds, id).shown) == 3)
-    (mine,) = [e for e in state_of(ds, id).shown if isinstance(e.value, Box) and abs(e.value.xyxy[0] - 10) < 1]
-    said("zoe", Box(xyxy=(10, 12, 51, 80)), annotation=mine.annotation, replaces=mine.entry)
-    page.wait_for_timeout(500)
-    page.keyboard.press("Escape")
-    draw(5, 60, 25, 90)
-    until(lambda: len(state_of(ds, id).shown) == 4)
-    assert not ds.conflicts() and len([e for e in ds.log() if e.sample == id]) == 5
-    # Left for the other annotator and taken up again, the canvas shows what holds and takes nothing away.
-    for tool in ("Precision annotator", "Quick canvas"):
-        page.get_by_role("button", name="Tools").click()
-        page.get_by_role("radio", name=tool).or_(page.get_by_role("button", name=tool)).first.click()
-        page.keyboard.press("Escape")
-        page.mouse.click(640, 20)  # the first press beside it closes the popover
-        page.wait_for_timeout(2500)
-    page.wait_for_timeout(2500)
-    assert len(state_of(ds, id).shown) == 4 and len([e for e in ds.log() if e.sample == id]) == 5
-    page.close()
 
 
 # --- real scans -----------------------------------------------------------------------------------------------------------------

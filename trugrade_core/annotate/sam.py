@@ -136,12 +136,8 @@ class Sam:
 
     def _embedding(self, read: Callable[[Window], Image], key: str, box: Window) -> Float:
         path = self.ws.cache / "embeddings" / self.digest / f"{key}-{'-'.join(map(str, box))}.npy"
-        try:
-            kept: Float = np.load(path, allow_pickle=False)
-            path.touch()
+        if (kept := _kept(path)) is not None:
             return kept
-        except (FileNotFoundError, ValueError, EOFError):
-            pass  # never embedded, cleared, or damaged
         made = self._embed(read(box), _used(box))
         out = io.BytesIO()
         np.save(out, made, allow_pickle=False)
@@ -173,6 +169,16 @@ class Sam:
 
 
 _opened: dict[Path, tuple[tuple[str, str], Sam]] = {}
+
+
+def _kept(path: Path) -> Float | None:
+    """What was embedded, marked as used now; None where nothing was, or the file is damaged."""
+    try:
+        found: Float = np.load(path, allow_pickle=False)
+        path.touch()
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+    return found
 
 
 def _forget_old(folder: Path) -> None:

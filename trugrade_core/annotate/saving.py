@@ -19,7 +19,7 @@ from ulid import ULID
 from trugrade_core.annotate.indexes import log_of, samples_of
 from trugrade_core.annotate.locks import pushed
 from trugrade_core.annotate.shapes import inside
-from trugrade_core.data.store import Conflict, Dataset, status_id
+from trugrade_core.data.store import Conflict, Dataset, said, status_id
 from trugrade_core.errors import DatasetError, UsageError, nearest
 from trugrade_core.schema import Box, LogEntry, Mask, Polygon, Record, Sample, Score, Status, Tags, Value
 from trugrade_core.workspace import now
@@ -124,13 +124,8 @@ def _conflicts(heads: dict[str, tuple[LogEntry, ...]], annotations: Iterable[str
     return tuple(
         Conflict(annotation, heads[annotation][0].sample, heads[annotation])
         for annotation in dict.fromkeys(annotations)
-        if len(heads.get(annotation, ())) > 1 and len({what(entry) for entry in heads[annotation]}) > 1
+        if len(heads.get(annotation, ())) > 1 and len({said(entry) for entry in heads[annotation]}) > 1
     )
-
-
-def what(entry: LogEntry | Op) -> str:
-    """What an entry says, whoever said it: entries that say the same are no conflict."""
-    return entry.model_dump_json(include={"op", "label", "value", "attributes"})
 
 
 # --- saving -----------------------------------------------------------------------------------------------------
@@ -251,7 +246,7 @@ class _Batch:
             or hashlib.sha256(f"{self.commit}:{self.sample.id}:{self.layer}:{place}".encode()).hexdigest()[:16]
         )
         # What says the same of one annotation in one commit settles its heads: one entry that replaces them all.
-        place = self.first.setdefault((annotation, what(op), reason), place)
+        place = self.first.setdefault((annotation, said(op), reason), place)
         random = hashlib.sha256(f"{self.commit}:{self.sample.id}:{self.layer}:{place}".encode()).digest()[:10]
         at = now()
         entry = str(ULID.from_bytes(int(at.timestamp() * 1000).to_bytes(6, "big") + random))

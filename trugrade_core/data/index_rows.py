@@ -13,6 +13,7 @@ from trugrade_core.data import rle
 from trugrade_core.data.card_facts import OUTLINE_CLASSES
 from trugrade_core.data.filters import PLACES
 from trugrade_core.data.journal import damaged_line, parsed
+from trugrade_core.data.store import said
 from trugrade_core.errors import DatasetError
 from trugrade_core.schema import Box, LogEntry, Mask, Polygon, Sample, Score, Status, Tags, Value
 
@@ -55,11 +56,6 @@ def index_row(sample: Sample, n: int, at: int, heads: list[tuple[str, str, str, 
         sum(len({said(e) for e in entries}) > 1 for entries in whole.values() if len(entries) > 1),
     )  # fmt: skip
     return row, shapes
-
-
-def said(entry: LogEntry) -> str:
-    """What an entry says; two heads that differ in it are a conflict."""
-    return entry.model_dump_json(include={"op", "label", "value", "attributes"})
 
 
 def _shapes(sample: Sample, entries: Iterable[LogEntry]) -> tuple[list[tuple[Any, ...]], list[float]]:

@@ -16,8 +16,8 @@ from ulid import ULID
 
 from trugrade_core.data.classes import check_class_name
 from trugrade_core.data.journal import parsed
-from trugrade_core.data.steps import Held, Step, check_who, said, take
-from trugrade_core.data.store import DELETED, Dataset
+from trugrade_core.data.steps import Held, Step, check_who, take
+from trugrade_core.data.store import DELETED, Dataset, said
 from trugrade_core.errors import DatasetError, UsageError, nearest
 from trugrade_core.schema import ClassDef, LogEntry, Record, ShapeKind, Tags
 from trugrade_core.workspace import now

@@ -19,7 +19,7 @@ from typing import Any
 from ulid import ULID
 
 from trugrade_core.data.journal import SampleIndex, append_to, complete_lines, damaged_line, is_torn, parsed
-from trugrade_core.data.store import DELETED, Dataset
+from trugrade_core.data.store import DELETED, Dataset, said
 from trugrade_core.errors import DatasetError, UsageError
 from trugrade_core.schema import LogEntry, Sample
 from trugrade_core.workspace import now
@@ -198,11 +198,6 @@ def _head(entry: LogEntry, followers: Mapping[str, Sequence[LogEntry]]) -> LogEn
             return None
         head = after[0]
     return head if said(head) == said(entry) else None
-
-
-def said(entry: LogEntry) -> str:
-    """What an entry says, whoever said it."""
-    return entry.model_dump_json(include={"op", "label", "value", "attributes"})
 
 
 def _samples_back(ds: Dataset, line: dict[str, Any]) -> tuple[list[Sample], int]:

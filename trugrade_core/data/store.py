@@ -31,7 +31,17 @@ from trugrade_core.data.journal import (
     records,
 )  # fmt: skip
 from trugrade_core.errors import DatasetError, WorkspaceError, nearest
-from trugrade_core.schema import Annotation, ClassDef, ImageRef, LogEntry, Sample, Value, VersionManifest, digest
+from trugrade_core.schema import (
+    Annotation,
+    ClassDef,
+    ImageRef,
+    LogEntry,
+    Record,
+    Sample,
+    Value,
+    VersionManifest,
+    digest,
+)
 from trugrade_core.workspace import (
     Workspace,
     check_name,
@@ -284,7 +294,7 @@ class Dataset:
         for annotation, lines in self.heads_by_annotation(None).items():
             if len(lines) > 1:
                 heads = tuple(parsed(LogEntry, self.log_path, line) for line in lines)
-                if len({_said(entry) for entry in heads}) > 1:
+                if len({said(entry) for entry in heads}) > 1:
                     found.append(Conflict(annotation, heads[0].sample, heads))
         return found
 
@@ -349,5 +359,6 @@ class Dataset:
         return [self.manifest(name) for name in self.version_names()]
 
 
-def _said(entry: LogEntry) -> str:
+def said(entry: Record) -> str:
+    """What a log entry (or the op that becomes one) says, whoever said it: heads that say the same are no conflict."""
     return entry.model_dump_json(include={"op", "label", "value", "attributes"})

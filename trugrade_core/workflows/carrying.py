@@ -17,7 +17,7 @@ from trugrade_core.card.joining import drawn_on, join, united
 from trugrade_core.data import steps
 from trugrade_core.data.journal import parsed
 from trugrade_core.data.steps import Step, check_who
-from trugrade_core.data.store import DELETED, Dataset, annotation_in, list_datasets, put_entry
+from trugrade_core.data.store import DELETED, Dataset, annotation_in, list_datasets, put_entry, said
 from trugrade_core.errors import DatasetError, UsageError
 from trugrade_core.schema import Annotation, LogEntry, Sample, Score, Tags, digest
 from trugrade_core.workspace import Workspace, now
@@ -167,18 +167,18 @@ def _entries(
             report.left_out += [{"dataset": ds.name, "sample": scan, "reason": why}] if drawn or scan in mine else []
             continue
         wanted = dict(_wanted(index.read(scan), drawn, crops, report)) if drawn else {}
-        said = 0
+        count = 0
         for id, put in wanted.items():
             for entry in _put(put, heads.get(id, ()), report):
-                said += 1
+                count += 1
                 yield entry
         for head in mine.get(scan, ()):
             if head.annotation not in wanted:
-                said += 1
+                count += 1
                 report.removed += 1
                 yield head.model_copy(update={**DELETED, "entry": str(ULID()), "replaces": head.entry, "who": who,
                                               "when": now(), "tool": TOOL, "suggested_by": None})  # fmt: skip
-        report.scans += bool(said)
+        report.scans += bool(count)
 
 
 def _heads(ds: Dataset) -> dict[str, list[LogEntry]]:
@@ -199,8 +199,8 @@ def _carried(heads: Mapping[str, Sequence[LogEntry]], crops: str) -> dict[str, l
 
 def _wanted(scan: Sample, drawn: Sequence[_Said], crops: str, report: CarryReport) -> Iterator[tuple[str, LogEntry]]:
     """(annotation id, what is to be said) for each thing that was drawn on crops of a scan."""
-    authors = {said.entry.annotation: said.entry for said in drawn}
-    shapes = [drawn_on(said.crop, annotation_in(said.entry), scan) for said in drawn]
+    authors = {one.entry.annotation: one.entry for one in drawn}
+    shapes = [drawn_on(one.crop, annotation_in(one.entry), scan) for one in drawn]
     for group in join(shapes):
         first = authors[group[0].annotation.id]
         given = {d.annotation.attributes.get("severity") for d in group}
@@ -217,8 +217,8 @@ def _wanted(scan: Sample, drawn: Sequence[_Said], crops: str, report: CarryRepor
 def _put(put: LogEntry, heads: Sequence[LogEntry], report: CarryReport) -> Iterator[LogEntry]:
     """The entry, where it says something new; what people said of the label since is left."""
     if any(head.tool != TOOL for head in heads) or len(heads) > 1:
-        report.touched += any(steps.said(head) != steps.said(put) for head in heads)
-    elif heads and steps.said(heads[0]) == steps.said(put):
+        report.touched += any(said(head) != said(put) for head in heads)
+    elif heads and said(heads[0]) == said(put):
         report.unchanged += 1
     else:
         was = heads[0] if heads else None

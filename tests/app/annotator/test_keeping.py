@@ -253,8 +253,10 @@ def test_a_click_that_finds_nothing_is_told_each_time(lab: Lab, browser: Any) ->
     for hand in used(lab, browser):
         hand.tool("w")
         for x in (100, 200):
+            hand.ask("app.says.textContent = ''")
             hand.click(x, 100)
             hand.until("app.says.textContent.includes('nothing stands out there')")
+            assert hand.ask("app.doc.suggestions.size") == 0
 
 
 def test_what_is_said_of_the_sample(lab: Lab, hand: Hand) -> None:
