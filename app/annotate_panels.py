@@ -12,10 +12,10 @@ from typing import Any
 import streamlit as st
 
 from app import jobcard, look, overlay, state
-from app.state import who as who
+from app.state import who
 from trugrade_core.annotate.indexes import log_of, samples_of
-from trugrade_core.annotate.saving import SampleState, what
-from trugrade_core.data.store import Conflict, Dataset
+from trugrade_core.annotate.saving import SampleState
+from trugrade_core.data.store import Conflict, Dataset, said
 from trugrade_core.errors import TruGradeError
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import LogEntry
@@ -40,7 +40,7 @@ def who_picker(ds: Dataset) -> None:
     """Any name; those seen in this dataset are offered."""
     name = who()
     with st.popover(_short(name) or "Who are you?", icon=":material/person:"):
-        known = list(dict.fromkeys([name, *(person for person, _ in log_of(ds).last)]))
+        known = list(dict.fromkeys([name, *log_of(ds).left_off]))
 
         def choose() -> None:
             chosen = st.session_state["annotate-who-box"]
@@ -258,7 +258,7 @@ def shape_rows(now: SampleState) -> list[dict[str, Any]]:
             "when": entry.when.isoformat(timespec="seconds"),
             "conflict": [{
                 "entry": h.entry, "op": h.op, "who": h.who, "when": h.when.isoformat(timespec="seconds"), "label": h.label,
-                "value": h.value, "same": what(h) == what(entry),
+                "value": h.value, "same": said(h) == said(entry),
             } for h in others],
         })  # fmt: skip
     return rows

@@ -43,7 +43,7 @@ class Talk:
         annotator(
             {
                 **self._view(held),
-                "suggestions": [_offer(one) for one in [*offered, *_clicked(held)]],
+                "suggestions": [_offer(one) for one in [*offered, *_clicked(self.ds.name, held)]],
                 "notice": st.session_state.pop("annotate-notice", "") or notice,
             },
             key=f"annotator-{self.ds.name}",
@@ -60,7 +60,7 @@ class Talk:
         before, *after = (
             _shown(row) if (row := rows.get(queue.step(ids, sample.id, by) or "")) else "" for by in (-1, 1, 2)
         )
-        nobody = "" if panels.who() else "say who you are first, at the top right"
+        nobody = "" if state.who() else "say who you are first, at the top right"
         return {
             "store": f"{self.ws.root}|{self.ds.name}",
             "sample": sample.id,
@@ -94,7 +94,7 @@ class Talk:
             "saved": st.session_state.get("annotate-saved", NOTHING_SAVED),
             "next": [url for url in after if url],
             "previous": before,
-            "who": panels.who(),
+            "who": state.who(),
             "severities": list(SEVERITIES),
             "segment": annotating.segmenter(self.ws),
         }
@@ -104,15 +104,17 @@ class Talk:
     def commit(self, told: Mapping[str, Any]) -> None:
         """Save, and answer: the browser keeps the commit until it is named as saved."""
         answer = {**NOTHING_SAVED, "commit": told["commit"], "seq": told["seq"], "by": told["who"]}
-        # The layer that was drawn on, for the sample may have been given to somebody or taken away since.
-        ws, name, sample, layer = self.ws, self.ds.name, told["sample"], told["layer"]
+        ws, name, sample = self.ws, self.ds.name, told["sample"]
         try:
+            # The layer that was drawn on, for the sample may have been given to somebody or taken away since. A commit that
+            # an earlier page has kept names none.
+            layer = told.get("layer") or annotating.layers_of(ws, name, told["who"]).get(sample, "main")
             before = annotating.state(ws, name, sample, layer)
             kept = annotating.suggested(ws, name, before, self.source) if self.source else ()
             saved = annotating.save(
                 ws, name, sample, told["ops"], who=told["who"], tool="annotator", commit=told["commit"], layer=layer,
                 status=told.get("status"), status_replaces=told.get("status_replaces"),
-                decisions=annotating.decide([*(kept or ()), *_clicked(before)], told),
+                decisions=annotating.decide([*(kept or ()), *_clicked(name, before)], told),
             )  # fmt: skip
             entries = [*saved.entries[: len(told["ops"])], *([saved.status_entry] if told.get("status") else [])]
             answer |= {"entries": entries, "at": f"{now().astimezone():%H:%M:%S}"}
@@ -133,7 +135,7 @@ class Talk:
         """A click is segmented."""
         try:
             found = annotating.clicked_shape(self.ws, self.ds.name, told["sample"], told["label"], told["points"])
-            st.session_state.setdefault("annotate-clicked", {})[told["sample"]] = found
+            st.session_state.setdefault("annotate-clicked", {})[self.ds.name, told["sample"]] = found
         except TruGradeError as e:
             st.session_state["annotate-notice"] = f"{e.message}. {e.what_to_do}"
 
@@ -163,7 +165,7 @@ class Talk:
         if job is None:
             at = self.ids.index(current) if current in self.ids else 0
             ahead = [i for i in [current, *self.ids[at + 1 : at + AHEAD]] if (self.source, i) not in asked]
-            folder = annotating.start_suggesting(self.ws, self.ds.name, ahead, self.source, who=panels.who())
+            folder = annotating.start_suggesting(self.ws, self.ds.name, ahead, self.source, who=state.who())
             asked.update({(self.source, i): folder.id for i in ahead})
             return f"{self.source} is looking at this sample and the next"
         status = state.status(RunFolder.find(self.ws, job, jobs=True))
@@ -186,7 +188,7 @@ def _offer(one: Suggestion) -> dict[str, Any]:
             "suggested": True, "suggested_by": one.by}  # fmt: skip
 
 
-def _clicked(held: SampleState) -> list[Suggestion]:
+def _clicked(name: str, held: SampleState) -> list[Suggestion]:
     """The shape that the last click found on this sample, until it is decided on."""
-    found: Suggestion | None = st.session_state.get("annotate-clicked", {}).get(held.sample.id)
+    found: Suggestion | None = st.session_state.get("annotate-clicked", {}).get((name, held.sample.id))
     return [found] if found and found.id not in held.decided else []

@@ -17,18 +17,21 @@ SHOWN = 200
 
 def show(ws: Workspace, dataset: str) -> None:
     """Below the form that cuts; `dataset` holds the crops."""
-    if not any(crop.parent for crop in Dataset.open(ws, dataset).iter_samples()):
-        return
+    with look.errors("looking what would be carried back"):
+        if sources := carrying.sources(ws, dataset):
+            _show(ws, dataset, sources)
+
+
+def _show(ws: Workspace, dataset: str, sources: list[str]) -> None:
     st.subheader("Carry labels back to the scans")
     st.caption("Shapes drawn on crops, here or in Label Studio, are put on the scan in its own pixels, and so reach other tasks. "
                "What was drawn on two overlapping crops is one shape there.")  # fmt: skip
     if done := st.session_state.pop("carry-said", ""):
         st.success(done, icon=":material/check_circle:")
-    with look.errors("looking what would be carried back"):
-        report = _preview(ws, dataset)
-        _tell(report)
-        with st.container(horizontal=True):
-            _do(ws, dataset, report.added + report.changed + report.removed)
+    report = _preview(ws, dataset, sources)
+    _tell(report)
+    with st.container(horizontal=True):
+        _do(ws, dataset, report.added + report.changed + report.removed)
 
 
 def _tell(report: CarryReport) -> None:
@@ -40,7 +43,7 @@ def _tell(report: CarryReport) -> None:
     }
     st.html(look.facts([(name, f"{count:,}", "") for name, count in facts.items()]))
     for note in report.notes():
-        st.caption(note[0].upper() + note[1:])
+        st.caption(look.sentence(note))
     if report.left_out:
         with st.expander(f"Left out: {look.count(len(report.left_out), 'scan')}", expanded=True):
             rows = [[escape(row[key]) for key in ("sample", "dataset", "reason")] for row in report.left_out[:SHOWN]]
@@ -50,13 +53,15 @@ def _tell(report: CarryReport) -> None:
 def _do(ws: Workspace, dataset: str, waiting: int) -> None:
     if st.button("Carry back", icon=":material/upload:", disabled=not waiting, key="carry-go",
                  help=None if waiting else "The scans say all of it already."):  # fmt: skip
-        done = carrying.carry_back(ws, dataset, who=state.who())
-        labels = look.count(done.added + done.changed + done.removed, "label")
-        _say(f"{labels} carried back to {look.count(done.scans, 'scan')}.")
+        with look.errors("carrying labels back"):
+            done = carrying.carry_back(ws, dataset, who=state.who())
+            labels = look.count(done.added + done.changed + done.removed, "label")
+            _say(f"{labels} carried back to {look.count(done.scans, 'scan')}.")
     if carrying.undoable(ws, dataset) and st.button("Undo", icon=":material/undo:", key="carry-undo", type="tertiary",
                                                     help="Takes back what the last carrying back has said of the scans."):  # fmt: skip
-        undone = carrying.undo_carry_back(ws, dataset, who=state.who())
-        _say(f"{look.count(sum(one['entries'] for one in undone.values()), 'label')} taken back.")
+        with look.errors("taking back what was carried"):
+            undone = carrying.undo_carry_back(ws, dataset, who=state.who())
+            _say(f"{look.count(sum(one['entries'] for one in undone.values()), 'label')} taken back.")
 
 
 def _say(done: str) -> None:
@@ -64,10 +69,8 @@ def _say(done: str) -> None:
     st.rerun()
 
 
-def _preview(ws: Workspace, dataset: str) -> CarryReport:
+def _preview(ws: Workspace, dataset: str, sources: list[str]) -> CarryReport:
     """Kept until a log changes, of the crops or of the scans."""
-    ds = Dataset.open(ws, dataset)
-    names = sorted({crop.parent.dataset for crop in ds.iter_samples() if crop.parent})
-    logs = [state.stamp(Dataset(ws, name).log_path) for name in (dataset, *names)]
-    return state.cached(("carry back", dataset), (*logs, state.stamp(ds.samples_path)),
+    logs = [state.stamp(Dataset(ws, name).log_path) for name in (dataset, *sources)]
+    return state.cached(("carry back", dataset), (*logs, state.stamp(Dataset(ws, dataset).samples_path)),
                         lambda: carrying.carry_back(ws, dataset, who="", preview=True))  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import carry_form, jobcard, look, overlay, state
+from app import carry_form, jobcard, look, overlay, page_words, state
 from trugrade_core.data.card_facts import FORMATS
 from trugrade_core.data.store import Dataset
 from trugrade_core.tasks import Task
@@ -146,7 +146,7 @@ def report(found: dict[str, Any], _args: dict[str, Any]) -> None:
     ]
     st.html(look.facts(facts))
     for note in found["notes"]:
-        st.caption(note)
+        st.caption(page_words.said(note))
     if found["padded"]:
         reach, are = ("reaches", "is") if found["padded"] == 1 else ("reach", "are")
         st.caption(
@@ -156,7 +156,7 @@ def report(found: dict[str, Any], _args: dict[str, Any]) -> None:
         with st.expander(f"Left out: {len(skipped):,}", expanded=len(skipped) <= 20):
             look.table(
                 ["scan", "region", "why"],
-                [[look.clip(row["source"]), escape(row["region"] or "all"), escape(row["reason"])] for row in skipped[:SHOWN]],
+                [[look.clip(row["source"]), escape(row["region"] or "all"), escape(page_words.said(row["reason"]))] for row in skipped[:SHOWN]],
                 key="derive-skipped",
             )  # fmt: skip
             if len(skipped) > SHOWN:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app import jobcard, look, state
-from app.annotate_panels import who
+from app.state import who
 from trugrade_core.data.filters import NONE, WORDS, Filter, Range, from_line, from_params, number
 from trugrade_core.workflows import exploring
 from trugrade_core.workspace import Workspace
@@ -359,7 +359,7 @@ def said(found: Explorer) -> None:
         st.session_state.pop(_note(found), None)
         return
     done, undone, _ = kept
-    words = f"**{done['what'][:1].upper()}{done['what'][1:]}**: {look.count(done['changed'], 'sample')} {'put back' if undone else 'changed'}"
+    words = f"**{look.sentence(done['what'])}**: {look.count(done['changed'], 'sample')} {'put back' if undone else 'changed'}"
     words += f", {done['unchanged']:,} were so already" if done["unchanged"] else ""
     with st.container(horizontal=True, vertical_alignment="center", key="explore-said"):
         st.success(words.replace("$", r"\$"), icon=":material/check_circle:", width="stretch")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import streamlit as st
 
 from app import explore_bar, look, state
-from app.annotate_panels import who
 from app.explore_bar import MOST_IDS
+from app.state import who
 from trugrade_core.data.filters import Filter
 from trugrade_core.schema import SampleStatus
 from trugrade_core.workflows import exploring

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import look, state
+from trugrade_core.errors import TruGradeError
 from trugrade_core.tasks import TASKS
 from trugrade_core.workflows import creating
 from trugrade_core.workspace import Workspace
@@ -37,7 +38,7 @@ def show(ws: Workspace, dataset: str) -> None:
 def _write(ws: Workspace, dataset: str, now: str, history: list[dict[str, Any]]) -> str:
     """The words in the box, and saving them. What somebody else saves comes into it only where nothing was written in it."""
     box, begun = f"guidelines-{dataset}", f"guidelines-begun-{dataset}"
-    if begun not in st.session_state or st.session_state.get(box, "") in ("", st.session_state[begun]):
+    if begun not in st.session_state or st.session_state.get(box) in (None, st.session_state[begun]):
         st.session_state[box] = st.session_state[begun] = now
     if now != st.session_state[begun]:
         st.warning(f"{history[-1]['who'] or 'Somebody'} has saved other words meanwhile. Saving yours replaces them; they stay under "
@@ -63,17 +64,18 @@ def _write(ws: Workspace, dataset: str, now: str, history: list[dict[str, Any]])
 
 
 def _task(ws: Workspace, dataset: str, task: str | None) -> None:
-    key, names = f"task-of-{dataset}", list(TASKS)
+    key, failed, names = f"task-of-{dataset}", f"task-failed-{dataset}", list(TASKS)
     # The file leads: it may have been changed elsewhere. What is chosen here is written before this is drawn.
     known = task in names
     st.session_state[key] = task if known else None
 
     def choose() -> None:
-        with look.errors("setting the task"):
-            chosen = st.session_state[key]
-            creating.set_task(ws, dataset, chosen)
-            if not creating.describe(ws, dataset)["guidelines"]:
-                creating.set_guidelines(ws, dataset, TASKS[chosen].guidelines, who=state.who())
+        try:
+            creating.set_task(ws, dataset, st.session_state[key], who=state.who())
+        except (TruGradeError, OSError) as e:  # a callback must not draw: the run that follows shows it
+            st.session_state[failed] = e
 
     st.selectbox("What it is for", names, index=0 if known else None, width=420, format_func=lambda name: f"{TASKS[name].title} · {name}",
                  placeholder="nobody has said yet", key=key, on_change=choose)  # fmt: skip
+    if e := st.session_state.pop(failed, None):
+        look.error(e, doing="setting the task")

@@ -75,16 +75,18 @@ def _ended(folder: RunFolder, now: Status) -> None:
     if now.state == "finished":
         st.html(f"{look.badge('finished')} {look.clip(title(folder), 40)} · {look.ago(now.t)}")
     elif now.state in ("failed", "crashed"):
-        look.error(TruGradeError(now.reason or "the job ended early", where=_input(folder), what_to_do=now.what_to_do))
+        look.error(failure(folder, now))
         log(folder)
     else:
         st.html(f'{look.badge(now.state)} <span class="tg-soft">{escape(now.reason)}</span>')
 
 
-def _input(folder: RunFolder) -> str:
-    """What the failed job had before it, if it said so: its own id is nobody's input."""
+def failure(folder: RunFolder, now: Status) -> TruGradeError:
+    """Why a job or run failed, with what it had before it, if it said so: its own id is nobody's input."""
     where = str((folder.last("state").get("error") or {}).get("where") or "")
-    return "" if where == folder.id else where
+    return TruGradeError(
+        now.reason or "it ended early", where="" if where == folder.id else where, what_to_do=now.what_to_do
+    )
 
 
 def log(folder: RunFolder) -> None:

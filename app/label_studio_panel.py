@@ -9,13 +9,14 @@ import streamlit as st
 
 from app import jobcard, look, state
 from trugrade_core.annotate.label_studio import serve as serving
-from trugrade_core.data.filters import from_params
+from trugrade_core.data.filters import UNLABELLED
 from trugrade_core.data.store import Dataset
 from trugrade_core.workflows import exploring, labelling
 from trugrade_core.workspace import Workspace
 
 SHOWN = 100
-UNLABELLED = "not labelled yet"
+ALL, TO_DO = "(all)", "(not labelled yet)"
+"""Brackets, for no filter can be kept under such a name."""
 LAMPS = {"off": ("radio_button_unchecked", "off"), "starting": ("progress_activity", "starting"), "up": ("check_circle", "up")}  # fmt: skip
 
 
@@ -139,7 +140,7 @@ def _push_some(ws: Workspace, dataset: str, *, up: bool) -> None:
     ds = Dataset.open(ws, dataset)
     with st.popover("Push some", icon=":material/filter_list:", disabled=not up):
         kept = exploring.saved_filters(ds)
-        chosen = st.selectbox("Samples", ["", UNLABELLED, *kept], format_func=lambda name: name or "all", key="label-some",
+        chosen = st.selectbox("Samples", [ALL, TO_DO, *kept], key="label-some",
                               help="Filters are kept in the explorer, under Browse.")  # fmt: skip
         runs = ["", *(run.id for run in state.trained(ws))]
         run = st.selectbox("Predictions", runs, format_func=lambda id: id or "the labels known here", key="label-run")
@@ -148,13 +149,8 @@ def _push_some(ws: Workspace, dataset: str, *, up: bool) -> None:
                                help="When it was changed there so that results would not be understood.")  # fmt: skip
         if st.button("Push these", key="label-push-some"):
             with look.errors("choosing samples"):
-                f = (
-                    from_params({"status": "unlabelled"})
-                    if chosen == UNLABELLED
-                    else kept[chosen].filter
-                    if chosen
-                    else None
-                )
+                fixed = {ALL: None, TO_DO: UNLABELLED}
+                f = fixed[chosen] if chosen in fixed else kept[chosen].filter
                 ids = exploring.explorer(ws, dataset).ids(f) if f else None
                 if ids == []:
                     st.info(f"No sample is in '{chosen}' at the moment.", icon=":material/filter_list_off:")

@@ -329,7 +329,7 @@ def chart_title(name: str) -> str:
     """A metric's words as a heading, its unit behind: `Side error, median, mm`."""
     words, unit = metric_words(name)
     words = words.replace("val loss", "validation loss").removeprefix("val ").replace("train ", "training ")
-    return f"{words[:1].upper()}{words[1:]}" + (f", {unit}" if unit else "")
+    return sentence(words) + (f", {unit}" if unit else "")
 
 
 def count(n: int, noun: str) -> str:

@@ -26,7 +26,7 @@ FIELDS = {
 
 # A whole command line stays as it is: it is there to be typed. The word in capitals after an option stands for its value.
 _SAID = re.compile(
-    r"(?P<command>\btrugrade [a-z][^;\n]*)|(?P<set>--set )|(?P<option>--[a-z]+(?:-[a-z]+)*)(?P<value>[ =][A-Z][A-Z_0-9,…]*\b)?"
+    r"(?P<command>\btrugrade [a-z][^;`\n]*)|(?P<set>--set )|(?P<option>--[a-z]+(?:-[a-z]+)*)(?P<value>[ =][A-Z][A-Z_0-9,…]*\b)?"
 )
 
 

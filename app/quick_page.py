@@ -53,7 +53,7 @@ def show(ws: Workspace, name: str, held: SampleState, how: dict[str, Any], *, wh
         label = st.selectbox("Class", names, key="quick-class", width=240)
         _status(ws, name, held, who, disabled=bool(readonly))
     across, down, fit = size_for(image.width, image.height, ROOM_WH)
-    mine = _canvas(held, fit, names, who)
+    mine = _canvas(name, held, fit, names, who)
     _others(mine, held)
     url = _absolute(f"/lab/image/{image.sha256}")
     if not url:
@@ -75,7 +75,7 @@ def show(ws: Workspace, name: str, held: SampleState, how: dict[str, Any], *, wh
         initial_drawing=mine["drawing"],
         disabled=bool(readonly),
         key=mine["key"],
-        on_change=None if readonly else partial(_drawn, ws, name, mine, names),
+        on_change=None if readonly else partial(_keep, ws, mine, names),
     )
     coarse = "" if fit.scale >= 1 else (
         f" One pixel of the canvas is {look.number(1 / fit.scale)} px of the image: the precision annotator is finer."
@@ -89,14 +89,16 @@ def show(ws: Workspace, name: str, held: SampleState, how: dict[str, Any], *, wh
         st.caption(f"{look.count(masks, 'mask')} on this sample; this canvas does not show earlier ones.")
     if not readonly:
         with look.errors("saving what was drawn"):
-            _take(ws, name, mine, names)  # what could not be saved when it arrived
+            _keep(ws, mine, names)  # what could not be saved when it arrived
+        if mine["failed"]:
+            look.error(mine["failed"])
     if mine["said"]:
         st.caption(f":material/check: {mine['said']}")
 
 
 def _status(ws: Workspace, name: str, held: SampleState, who: str, *, disabled: bool) -> None:
     """What is said of the sample as a whole; the key changes with it, so that another's word shows too."""
-    key = f"quick-status-{held.sample.id}-{held.status_entry}"
+    key = f"quick-status-{name}-{held.sample.id}-{held.status_entry}"
 
     def say() -> None:
         with held_back():
@@ -115,7 +117,7 @@ def _absolute(path: str) -> str:
     return f"{at.scheme}://{at.netloc}{path}" if at.netloc else ""
 
 
-def _canvas(held: SampleState, fit: Fit, names: list[str], who: str) -> dict[str, Any]:
+def _canvas(name: str, held: SampleState, fit: Fit, names: list[str], who: str) -> dict[str, Any]:
     """What is known of the canvas that stands on the page; a new one for another sample, or where one was left.
 
     Its own answer is never fed back: that loops and loses strokes. A key of its own for each, since under a constant one
@@ -123,11 +125,12 @@ def _canvas(held: SampleState, fit: Fit, names: list[str], who: str) -> dict[str
     """
     mine: dict[str, Any] | None = st.session_state.get("quick-known")
     on_page = mine is not None and mine["key"] in st.session_state
-    if mine is None or not on_page or (mine["sample"].id, mine["layer"]) != (held.sample.id, held.layer):
+    shown = name, held.sample.id, held.layer  # one scan has the same id in every dataset
+    if mine is None or not on_page or (mine["dataset"], mine["sample"].id, mine["layer"]) != shown:
         entries = [e for e in held.shown if e.value is not None]
         drawn = [(e, o) for e in entries
                  if e.value and (o := object_of(e.annotation, e.value, fit, color_for(e.label, names)))]  # fmt: skip
-        mine = {"sample": held.sample, "layer": held.layer, "entries": entries, "said": "",
+        mine = {"dataset": name, "sample": held.sample, "layer": held.layer, "entries": entries, "said": "", "failed": None,
                 "drawn": [(e.annotation, e.value) for e, _ in drawn], "drawing": {"objects": [o for _, o in drawn]},
                 "key": f"canvas-{held.sample.id}-{secrets.token_hex(4)}"}  # fmt: skip
         st.session_state["quick-known"] = mine
@@ -146,16 +149,23 @@ def _others(mine: dict[str, Any], held: SampleState) -> None:
         st.button("Show it", icon=":material/refresh:", key="quick-show", on_click=st.session_state.pop, args=("quick-known",))  # fmt: skip
 
 
-def _drawn(ws: Workspace, name: str, mine: dict[str, Any], names: list[str]) -> None:
-    """Save a stroke when it arrives, whatever the run that follows will draw."""
+def _keep(ws: Workspace, mine: dict[str, Any], names: list[str]) -> None:
+    """Save a stroke when it arrives, whatever the run that follows will draw; that one tries again what could not be."""
+    mine["failed"] = None
     try:
-        _take(ws, name, mine, names)
-    except (TruGradeError, OSError) as e:
+        _take(ws, mine, names)
+    except TruGradeError as e:
+        mine["failed"] = e
+    except OSError as e:
+        mine["failed"] = TruGradeError(
+            f"what was drawn cannot be written ({e.strerror or e})", where=str(e.filename or ""),
+            what_to_do="Leave the page open: it is on the canvas still, and saved as soon as it can be written.",
+        )  # fmt: skip
+    if mine["failed"]:
         mine["said"] = ""
-        st.session_state["annotate-failed"] = e
 
 
-def _take(ws: Workspace, name: str, mine: dict[str, Any], names: list[str]) -> None:
+def _take(ws: Workspace, mine: dict[str, Any], names: list[str]) -> None:
     """Save what the canvas has answered last, if there is anything new in it."""
     answer = st.session_state.get(mine["key"]) or {}
     told, at = answer.get("drawing"), answer.get("backgroundFit")
@@ -163,15 +173,13 @@ def _take(ws: Workspace, name: str, mine: dict[str, Any], names: list[str]) -> N
         return
     lies = Fit.of({"scale_x": at["scaleX"], "offset_x": at["offsetX"], "offset_y": at["offsetY"]})
     if lies is not None:
-        _save(ws, name, mine, told["raw"].get("objects") or [], lies, names)
+        _save(ws, mine, told["raw"].get("objects") or [], lies, names)
 
 
-def _save(
-    ws: Workspace, name: str, mine: dict[str, Any], objects: list[dict[str, Any]], fit: Fit, names: list[str]
-) -> None:
+def _save(ws: Workspace, mine: dict[str, Any], objects: list[dict[str, Any]], fit: Fit, names: list[str]) -> None:
     """Save the difference between what was known to be on the canvas and what is, if there is any. What it replaces is
     what was on the canvas, whatever others have said since."""
-    sample, layer = mine["sample"], mine["layer"]
+    name, sample, layer = mine["dataset"], mine["sample"], mine["layer"]
     drawn: list[tuple[Value, str | None]] = [
         (value, class_of(object, names))
         for object in objects

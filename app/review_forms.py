@@ -7,7 +7,7 @@ import streamlit as st
 from app import look, review_panels, state
 from app.state import who
 from trugrade_core.annotate.assigning import assignments
-from trugrade_core.data.filters import Filter, from_line, from_params
+from trugrade_core.data.filters import UNLABELLED, Filter, from_line, from_params
 from trugrade_core.data.store import Dataset
 from trugrade_core.workflows import grading
 from trugrade_core.workspace import Workspace
@@ -62,7 +62,7 @@ def _which() -> Filter | None:
     if which == "all":
         return Filter()
     if which == "unlabelled":
-        return Filter(status=("unlabelled",), excluded=False)
+        return UNLABELLED
     line = st.text_input("Filter", value=asked.line(), placeholder="class=scratch status=done", key="assign-filter",
                          help="As in the Explorer's address: class, status, split, tag, score, size, finding, card …")  # fmt: skip
     with look.errors("reading the filter"):

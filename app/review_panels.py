@@ -83,7 +83,7 @@ def _headline(found: Mapping[str, Any]) -> None:
     alpha = found["scores"]["alpha"]
     if alpha and alpha["value"] is not None:
         css, icon = READING[alpha["reading"]]
-        word = alpha["reading"][:1].upper() + alpha["reading"][1:]
+        word = look.sentence(alpha["reading"])
         said = f"Krippendorff's alpha {look.measured({**alpha, 'n_cards': alpha['cards']})}"
         rule = "0.80 and more is customarily called reliable, 0.667 and more tentative"
         st.html(f'<div><span class="tg-state {css}">{look.icon(icon)} {word}</span> <span class="tg-num">{escape(said)}</span> '

@@ -23,6 +23,8 @@ SampleStatus = Literal["unlabelled", "done", "skipped", "rescan", "unsure"]
 Origin = Literal["real", "synthetic"]
 ShapeKind = Literal["box", "polygon", "mask", "tags", "score"]
 SPLITS = ("train", "val", "test")
+BY_HAND = ("annotator", "canvas", "explorer", "consensus", "cli")
+"""`LogEntry.tool`s by which a person works here; at Label Studio people's time is counted there."""
 
 
 class Record(BaseModel):

@@ -240,13 +240,14 @@ def annotator(
     """
 
     # The same answer twice (a commit refused again, nothing found again) is news to the browser as well.
-    heard = st.session_state.setdefault(f"{key}-heard", {"commit": 0, "navigate": 0, "ask": 0})
+    heard = st.session_state.setdefault(f"{key}-heard", {"commit": 0, "ask": 0})
 
     def told(event: str, handle: Callable[[Any], None] | None) -> Callable[[], None]:
         def call() -> None:
             value = st.session_state[key][event]
             if value is not None and handle is not None:
-                heard[event] += 1
+                if event in heard:
+                    heard[event] += 1
                 handle(value)
 
         return call

@@ -45,7 +45,7 @@ function takeView(doc, view, pending) {
   }
   doc.status = { status: view.status, comment: view.comment ?? '' }
   doc.said = view.status_entry ?? null
-  for (const commit of pending) if (commit.sample === doc.sample && commit.layer === doc.layer) replay(doc, commit)
+  for (const commit of pending) if (commit.sample === doc.sample && (commit.layer ?? doc.layer) === doc.layer) replay(doc, commit)
 }
 
 function replay(doc, commit) {

@@ -67,7 +67,7 @@ def _work(ws: Workspace, name: str) -> None:
             _nowhere(name, e)
             return
         how = annotating.describe(ws, name)
-        how |= {"sources": annotating.sources(ws, name), "layers": annotating.layers_of(ws, name, panels.who())}
+        how |= {"sources": annotating.sources(ws, name), "layers": annotating.layers_of(ws, name, state.who())}
         current = _current(ds, ids, how["layers"])
         if current and current not in samples_of(ds).rows:
             _nowhere(name, None)
@@ -126,7 +126,7 @@ def _queue(ws: Workspace, name: str) -> list[str]:
 def _narrowing() -> dict[str, str]:
     """What the address says of which samples, and in which order; `assigned=me` is whoever is at work here."""
     found = {k: v for k, v in st.query_params.to_dict().items() if k in WORDS or k in ("sort", "assigned")}
-    return found | ({"assigned": panels.who()} if found.get("assigned") == "me" else {})
+    return found | ({"assigned": state.who()} if found.get("assigned") == "me" else {})
 
 
 def _current(ds: Dataset, ids: list[str], layers: dict[str, str]) -> str:
@@ -134,11 +134,12 @@ def _current(ds: Dataset, ids: list[str], layers: dict[str, str]) -> str:
     asked = st.query_params.get("sample", "")
     if asked:
         return asked
-    last = queue.left_off(ds, panels.who())
+    last = queue.left_off(ds, state.who())
     found = (
         last
         if last in ids
-        else queue.next_unlabelled(ds, ids, after="", browser=_browser(), layers=layers) or (ids[0] if ids else "")
+        else queue.next_unlabelled(ds, ids, after="", browser=_browser(), who=state.who(), layers=layers)
+        or (ids[0] if ids else "")
     )
     if found:
         state.keep(dataset=ds.name, sample=found)
@@ -185,7 +186,7 @@ def _head(
 
 def _next_unlabelled(ds: Dataset, ids: list[str], current: str, layers: dict[str, str]) -> None:
     with panels.held_back():
-        found = queue.next_unlabelled(ds, ids, after=current, browser=_browser(), layers=layers)
+        found = queue.next_unlabelled(ds, ids, after=current, browser=_browser(), who=state.who(), layers=layers)
         if found:
             state.keep(dataset=ds.name, sample=found)
         else:
@@ -220,11 +221,11 @@ def _sample(
     source: str,
     beside: bool,
 ) -> None:
-    panels.conflicts(ws, ds.name, held, [c.name for c in how["classes"]], who=panels.who())
+    panels.conflicts(ws, ds.name, held, [c.name for c in how["classes"]], who=state.who())
     area, side = st.columns([4, 1], gap="medium") if beside else (st.container(), None)
     with area:
         if tool == "quick":
-            quick_page.show(ws, ds.name, held, how, who=panels.who())
+            quick_page.show(ws, ds.name, held, how, who=state.who())
         else:
             Talk(ws, ds, ids, how, source).show(held)
     if side:
@@ -237,7 +238,7 @@ def _presence(ds: Dataset, current: str) -> dict[str, list[str]]:
     said = st.session_state.get("annotate-said")
     if said is None or said[0] != current or time.time() - said[1] > HERE_S:
         st.session_state["annotate-said"] = current, time.time()
-        return queue.is_here(ds, current, panels.who(), browser=_browser())
+        return queue.is_here(ds, current, state.who(), browser=_browser())
     return queue.open_elsewhere(ds, _browser())
 
 

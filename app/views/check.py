@@ -69,7 +69,14 @@ def _one(ws: Workspace, names: list[str]) -> None:
     check_panels.verdict(report)
     check_panels.tiles(report, target, chosen)
     check_panels.findings(ws, report, target, chosen)
-    alike_panel.show(ws, name)
+    if target == name:
+        alike_panel.show(ws, name)
+    else:
+        way = look.link("check", f"{name} as it is now", dataset=name, task=task)
+        look.linked(
+            f'<span class="tg-soft">Look-alikes are of a dataset, not of a version: look at</span> {way}',
+            key="check-alike-way",
+        )
 
 
 def _choose(ws: Workspace, names: list[str], name: str, known: list[str], version: str) -> tuple[str, str]:

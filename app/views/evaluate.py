@@ -142,7 +142,7 @@ def _verdict(found: dict[str, Any]) -> None:
     against = f"constant box {look.metric(name, baseline[name]['value'])}" if baseline else ""
     evidence = look.measured(metrics[name], look.metric_words(name)[1], against=against)
     st.html(
-        f'<div><span class="tg-state {state_word}">{icon} {escape(verdict["text"][:1].upper() + verdict["text"][1:])}</span> '
+        f'<div><span class="tg-state {state_word}">{icon} {escape(look.sentence(verdict["text"]))}</span> '
         f'<span class="tg-num">{escape(evidence)}</span> '
         f'<span class="tg-soft">({escape(found["dataset"])}, {escape(found["split"])}). '
         f"On the shifted copy: {escape(shifted)}</span></div>"

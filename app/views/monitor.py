@@ -7,7 +7,6 @@ from typing import Any
 import streamlit as st
 
 from app import charts, curves, jobcard, look, run_panels, state
-from trugrade_core.errors import TruGradeError
 from trugrade_core.runs import RunFolder, Status
 from trugrade_core.workflows import training
 from trugrade_core.workspace import Workspace, read_json
@@ -56,7 +55,7 @@ def _run(ws: Workspace, folder: RunFolder, folders: list[RunFolder]) -> None:
         _actions(ws, folder, now)
     _choose(folder, folders)
     if now.state in ("failed", "crashed"):
-        look.error(TruGradeError(now.reason or "the run ended early", what_to_do=now.what_to_do))
+        look.error(jobcard.failure(folder, now))
     live = now.live
     st.fragment(_top, run_every=2.0 if live else None)(folder)
     asked = state.param("view")

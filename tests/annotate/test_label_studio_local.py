@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from tests.annotate.conftest import Saver, box
 from trugrade_core.annotate.label_studio import pull, push
 from trugrade_core.annotate.label_studio import serve as serving
 from trugrade_core.annotate.label_studio.book import Book, Task, read_book, write_book
 from trugrade_core.annotate.label_studio.client import Connection, Server, keep_connection, read_connection
 from trugrade_core.annotate.label_studio.config import template
+from trugrade_core.annotate.saving import state_of
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import LabelStudioError
 from trugrade_core.tasks import SCORES
@@ -128,3 +131,64 @@ def test_other_secrets_stay_as_they_were_written(ws: Workspace, monkeypatch: pyt
 def test_an_odd_answer_says_what_to_do() -> None:
     error = Server(Connection("http://a", "t"))._refused("making tasks", 500, {"detail": "out of space"})
     assert "answered 500 while making tasks: out of space" in error.message and error.what_to_do
+
+
+def test_a_book_of_before_layers_says_whose_work_is_in_main(sent: Dataset, ids: list[str]) -> None:
+    path = sent.path / "label_studio.json"
+    content = json.loads(path.read_text())
+    for id, main_by in zip(ids, (7, None, 8), strict=True):
+        del content["samples"][id]["layers"]
+        content["samples"][id]["main_by"] = main_by
+    path.write_text(json.dumps(content))
+    assert [task.layers for task in read_book(sent).samples.values()] == [{7: "main"}, {}, {8: "main"}]
+
+
+class There(Recording):
+    """A server whose one annotation is what the test says."""
+
+    results: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+
+    def label_config(self, project: int) -> str:
+        return PROJECT.label_config
+
+    def task_ids(self, project: int) -> dict[int, dict[str, Any]]:
+        return {1: {}}
+
+    def task_address(self, project: int, task: int) -> str:
+        return ""
+
+    def upload(self, project: int, files: Any) -> list[str]:
+        return ["/x.png" for _ in files]
+
+    def import_tasks(self, project: int, tasks: Any) -> list[int]:
+        self.results = tasks[0]["predictions"][0]["result"]
+        return [1]
+
+    def replace_prediction(self, task: int, result: list[dict[str, Any]], model: str) -> None:
+        self.results = result
+
+    def annotated_tasks(self, project: int, since: Any = None) -> Iterator[dict[str, Any]]:
+        yield {"id": 1, "updated_at": None, "annotations": self.annotations}
+
+
+def test_a_deletion_is_no_work_and_what_is_sent_then_is_what_was_agreed_on(ds: Dataset, ids: list[str], do: Saver) -> None:  # fmt: skip
+    there, sample = There("http://a:1"), [ds.samples()[ids[0]]]
+
+    def submit(id: int, *results: dict[str, Any]) -> None:
+        words = {"id": id, "completed_by": 5, "lead_time": 60, "updated_at": f"2026-01-01T00:00:{id:02d}Z"}
+        there.annotations = [{**words, "result": list(results)}] if results else []
+        pull.pull(ds, there, lambda user: "ann", apply=True)
+
+    do(box(1, 1, 20, 20), box(2, 2, 20, 20, label="outer_border"))
+    push.push(ds, there, PROJECT, sample)
+    submit(1, *there.results)
+    assert pull.people_of(read_book(ds)) == {"ann": {"tasks": 1, "minutes": 1.0}}
+    submit(2)
+    assert pull.people_of(read_book(ds)) == {} and not state_of(ds, ids[0]).shown
+    do(box(3, 3, 20, 20), box(4, 4, 20, 20))
+    push.push(ds, there, PROJECT, sample)
+    kept = next(result for result in there.results if result["type"].endswith("labels"))
+    submit(3, kept)
+    assert len(state_of(ds, ids[0]).shown) == 1
+    assert pull.people_of(read_book(ds)) == {"ann": {"tasks": 1, "minutes": 1.0}}

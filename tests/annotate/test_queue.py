@@ -18,13 +18,15 @@ def test_next_and_previous_stay_within_the_filter(ids: list[str]) -> None:
 def test_next_unlabelled_goes_round_and_leaves_out_what_is_done_or_open_elsewhere(
     ds: Dataset, ids: list[str], do: Saver
 ) -> None:
-    assert queue.next_unlabelled(ds, ids, after=ids[2], browser="mine") == ids[0]
+    assert queue.next_unlabelled(ds, ids, after=ids[2], browser="mine", who="ana") == ids[0]
     do(status=Status(status="done"))
     queue.is_here(ds, ids[1], "ben 🙂/..", browser="other")
     assert queue.counts(ds, ids) == {"done": 1, "unlabelled": 2}
-    assert queue.next_unlabelled(ds, ids, after="", browser="mine") == ids[2]
-    assert queue.next_unlabelled(ds, ids, after=ids[2], browser="mine") is None
-    assert queue.next_unlabelled(ds, ids, after=ids[2], browser="other") == ids[1]  # it is the one who has it
+    assert queue.next_unlabelled(ds, ids, after="", browser="mine", who="ana") == ids[2]
+    assert queue.next_unlabelled(ds, ids, after=ids[2], browser="mine", who="ana") is None
+    assert (
+        queue.next_unlabelled(ds, ids, after=ids[2], browser="other", who="ana") == ids[1]
+    )  # it is the one who has it
 
 
 def test_others_are_named_until_they_have_been_silent_for_long(ds: Dataset, ids: list[str], monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -60,15 +62,15 @@ def test_a_blind_voter_is_led_through_their_own_votes_and_stands_in_nobodys_way(
 ) -> None:
     layers = dict.fromkeys(ids, "ana")
     queue.is_here(ds, ids[0], "ben", browser="other")
-    assert queue.next_unlabelled(ds, ids, after="", browser="mine", layers=layers) == ids[0]
+    assert queue.next_unlabelled(ds, ids, after="", browser="mine", who="ana", layers=layers) == ids[0]
     do(box(1, 1, 20, 20), who="ana", layer="ana")
     assert queue.counts(ds, ids, layers) == {"done": 1, "unlabelled": 2} and queue.counts(ds, ids) == {"unlabelled": 3}
-    assert queue.next_unlabelled(ds, ids, after="", browser="mine", layers=layers) == ids[1]
+    assert queue.next_unlabelled(ds, ids, after="", browser="mine", who="ana", layers=layers) == ids[1]
 
 
 def test_an_excluded_sample_is_nobodys_next(ds: Dataset, ids: list[str]) -> None:
     ds.put_samples([ds.samples()[ids[0]].model_copy(update={"excluded": "blurred"})])
-    assert queue.next_unlabelled(ds, ids, after="", browser="mine") == ids[1]
+    assert queue.next_unlabelled(ds, ids, after="", browser="mine", who="ana") == ids[1]
 
 
 def test_what_a_blind_voter_undid_or_turned_down_is_no_vote_yet(ds: Dataset, ids: list[str], do: Saver) -> None:
@@ -77,13 +79,28 @@ def test_what_a_blind_voter_undid_or_turned_down_is_no_vote_yet(ds: Dataset, ids
     do(Op(op="delete", annotation=made.annotations[0], replaces=made.entries[0]), who="ana", layer="ana")
     do(decisions=[Decision(suggestion="a" * 16, word="rejected", by="run x")], sample=ids[1], who="ana", layer="ana")
     assert queue.counts(ds, ids, layers) == {"unlabelled": 3}
-    assert queue.next_unlabelled(ds, ids, after=ids[2], browser="mine", layers=layers) == ids[0]
+    assert queue.next_unlabelled(ds, ids, after=ids[2], browser="mine", who="ana", layers=layers) == ids[0]
 
 
 def test_two_who_ask_for_the_next_at_once_get_two(ds: Dataset, ids: list[str]) -> None:
     queue.is_here(ds, ids[2], "ana", browser="a")
-    found = [queue.next_unlabelled(ds, ids, after=ids[2], browser=browser) for browser in ("a", "b", "c")]
+    found = [queue.next_unlabelled(ds, ids, after=ids[2], browser=browser, who="ana") for browser in ("a", "b", "c")]
     assert found == [ids[0], ids[1], None]
     assert queue.open_elsewhere(ds, "b") == {ids[0]: ["ana"]}
     queue.is_here(ds, ids[2], "ana", browser="a")  # she has gone back, and it is free again
-    assert queue.next_unlabelled(ds, ids, after="", browser="c") == ids[0]
+    assert queue.next_unlabelled(ds, ids, after="", browser="c", who="ana") == ids[0]
+
+
+def test_a_tab_is_known_by_its_browser(ds: Dataset, ids: list[str]) -> None:
+    queue.is_here(ds, ids[0], "ana", browser="b1/one")
+    queue.is_here(ds, ids[0], "ana", browser="b1/two")  # the same page after a reload
+    assert queue.open_elsewhere(ds, "b1/two") == {} and queue.open_elsewhere(ds, "b2/x") == {ids[0]: ["ana"]}
+    # Another tab of hers is no other person, and has its own sample.
+    queue.is_here(ds, ids[1], "ana", browser="b1/three")
+    assert queue.next_unlabelled(ds, ids[:2], after=ids[0], browser="b1/two", who="ana") is None
+    assert queue.next_unlabelled(ds, ids[:2], after=ids[0], browser="b1/three", who="ana") == ids[1]
+
+
+def test_who_asks_for_the_next_from_a_fresh_browser_has_it_open_by_name(ds: Dataset, ids: list[str]) -> None:
+    assert queue.next_unlabelled(ds, ids, after="", browser="fresh", who="ben") == ids[0]
+    assert queue.open_elsewhere(ds, "other") == {ids[0]: ["ben"]}

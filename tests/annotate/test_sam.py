@@ -250,8 +250,9 @@ def test_files_that_are_no_such_model_are_refused_and_leave_nothing(ws: Workspac
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"this is no \.onnx file"):
         sam_weights.take(ws, [tmp_path / "empty"])
-    with pytest.raises(UsageError, match="there is no such file"):
+    with pytest.raises(UsageError, match="there is no such file") as e:
         sam_weights.take(ws, [tmp_path / "gone.onnx", TINY / "decoder.onnx"])
+    assert f"{sam_weights.COMMAND} --from" in e.value.what_to_do
     assert not sam_weights.folder_of(ws).exists()
     folder = sam_weights.folder_of(ws)
     folder.mkdir(parents=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.app.serving import CHROMIUM, served
 from trugrade_core.config import dump_yaml, parse_config
 from trugrade_core.data.images import probe
 from trugrade_core.data.store import Dataset, annotation_id, put_entry, sample_id
@@ -188,3 +190,41 @@ def charts(at: AppTest) -> list[str]:
     """What each chart of the page is of."""
     found = [element.proto for element in at.get("bidi_component")]
     return [json.loads(proto.json)["alt"] for proto in found if proto.component_name == "tg_chart"]
+
+
+# --- a real browser -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium, and there is none on PATH")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any) -> Iterator[Any]:
+    opened = chromium.new_page(viewport={"width": 1280, "height": 720})
+    opened.set_default_timeout(60_000)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Workspace]]:
+    ws = Workspace.open(tmp_path_factory.mktemp("annotate") / "workspace")
+    with served(HOME, tmp_path_factory.mktemp("log"), TRUGRADE_WORKSPACE=str(ws.root)) as url:
+        yield f"{url}/annotate", ws
+
+
+@pytest.fixture
+def cards(lab: tuple[str, Workspace], request: pytest.FixtureRequest) -> tuple[str, Dataset]:
+    """(address, dataset) of a dataset of this test's own: four cards of 70 x 98 px, the last unlabelled."""
+    url, ws = lab
+    name = request.node.name[5:60].partition("[")[0]
+    return f"{url}?dataset={name}", fill(ws, name, 4)

@@ -1,4 +1,4 @@
-"""For tests in a real browser: a Streamlit script as people start it, and where Chromium is."""
+"""For tests in a real browser: a Streamlit script as people start it, where Chromium is, and what they look up."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 
+from trugrade_core.data.store import Dataset
+from trugrade_core.schema import LogEntry
+
 CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 START_S = 90.0
+SAVED_S = 30.0
 
 
 @contextlib.contextmanager
@@ -48,3 +53,20 @@ def _wait(health: str, app: subprocess.Popen[bytes], log: Path) -> None:
         except httpx.TransportError:
             time.sleep(0.2)
     raise AssertionError(f"the app did not answer: {log.read_text()}")
+
+
+def until(what: Callable[[], Any], seconds: float = SAVED_S) -> Any:
+    """What it gives, once it is true."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "it did not come to be"
+        time.sleep(0.05)
+    return found
+
+
+def by_hand(ds: Dataset) -> list[LogEntry]:
+    return [e for e in ds.log() if e.tool in ("annotator", "canvas")]
+
+
+def unlabelled(ds: Dataset) -> str:
+    return next(s.id for s in ds.samples().values() if s.status == "unlabelled")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -224,6 +226,8 @@ def send(ds: Dataset, **told: Any) -> dict[str, Any]:
         st.json(st.session_state["annotate-saved"])
 
     commit = {"seq": 1, "who": "ana", "made": "t", "ops": [], "layer": "main", **told}
+    if commit["layer"] is None:
+        del commit["layer"]  # as a page of before layers kept it
     at = AppTest.from_function(page, kwargs={"root": ds.ws.root, "name": ds.name, "told": commit}).run()
     assert not at.exception
     return dict(json.loads(at.json[0].value))
@@ -262,3 +266,93 @@ def test_what_was_drawn_in_a_layer_stays_in_it_when_the_assignment_is_withdrawn_
     answer = send(cards, commit="a-late-commit", sample=id, who=me, layer=layer, ops=[drawn])
     assert answer["problem"] == "" and len(state_of(cards, id).shown) == 2
     assert [e.entry for e in state_of(cards, id, me).shown] == answer["entries"]
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_a_commit_that_an_earlier_page_kept_goes_to_the_layer_that_the_person_has(cards: Dataset, blind: bool) -> None:
+    from trugrade_core.annotate import assigning
+
+    id = first(cards)
+    if blind:
+        assigning.assign(cards, [id], ["ana", "ben"], each=2, by="lead")
+    drawn = {"op": "put", "annotation": "0123456789abcdef", "label": "outer_border", "attributes": {}, "replaces": None,
+             "suggested_by": None, "value": {"type": "box", "xyxy": [1, 1, 30, 30]}}  # fmt: skip
+    answer = send(cards, commit="a-kept-commit", sample=id, layer=None, ops=[drawn])
+    assert answer["problem"] == ""
+    shown = [e.entry for e in state_of(cards, id, "ana" if blind else "main").shown]
+    assert answer["entries"][0] in shown and len(shown) == (1 if blind else 3)
+
+
+def test_what_a_click_found_is_offered_in_its_own_dataset_alone(
+    cards: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app import annotate_talk
+    from trugrade_core.annotate.suggestions import suggestion
+
+    copies, id = fill(cards.ws, "copies", 8), first(cards)  # one scan has the same id in every dataset
+    found = suggestion(id, "outer_border", Box(xyxy=(1, 1, 30, 30)), "GrabCut")
+    given: list[list[Any]] = []
+    monkeypatch.setattr(annotate_talk.annotating, "clicked_shape", lambda *_: found)
+    monkeypatch.setattr(annotate_talk, "annotator", lambda view, **_: given.append(view["suggestions"]))
+
+    def page(root: str, names: list[str], id: str) -> None:
+        from app.annotate_talk import Talk
+        from trugrade_core.data.store import Dataset
+        from trugrade_core.workflows import annotating
+        from trugrade_core.workspace import Workspace
+
+        ws = Workspace.open(root)
+        for name in names:
+            talk = Talk(ws, Dataset(ws, name), [id], annotating.describe(ws, name), "")
+            if name == names[0]:
+                talk.ask({"sample": id, "label": "outer_border", "points": [(9, 9, 1)]})
+            talk.show(annotating.state(ws, name, id))
+
+    at = AppTest.from_function(page, kwargs={"root": cards.ws.root, "names": ["cards", copies.name], "id": id}).run()
+    assert not at.exception and [[s["id"] for s in one] for one in given] == [[found.id], []]
+
+
+# --- the quick canvas ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick canvas as a button that is pressed for a stroke."""
+
+    def canvas(*, key: str, on_change: Callable[[], None] | None, **_: Any) -> None:
+        import streamlit as st
+
+        st.button("Stroke", key=key, on_click=on_change)
+
+    monkeypatch.setitem(sys.modules, "streamlit_drawable_canvas", SimpleNamespace(st_canvas=canvas))
+    monkeypatch.setattr("app.quick_page._absolute", lambda path: path)
+
+
+def test_another_dataset_with_the_same_scan_has_a_canvas_of_its_own(
+    cards: Dataset, open_page: Open, quick: None
+) -> None:
+    id, copies = first(cards), Dataset.create(cards.ws, "copies", cards.classes)
+    copies.put_samples(cards.samples().values())
+    at = open_page(cards.ws, "annotate", dataset="cards", sample=id, tool="quick")
+    known = at.session_state["quick-known"]
+    assert len(known["entries"]) == 2 and "Changed since" not in said(at)
+    at.query_params["dataset"] = "copies"
+    at.run()
+    assert at.session_state["quick-known"]["entries"] == [] and at.session_state["quick-known"]["key"] != known["key"]
+
+
+def test_a_stroke_that_cannot_be_written_is_said_once_and_as_what_it_is(
+    cards: Dataset, open_page: Open, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = open_page(cards.ws, "annotate", dataset="cards", sample=first(cards), tool="quick")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("app.quick_page._take", full)
+        next(b for b in at.button if b.label == "Stroke").click().run()
+        assert sum('class="tg-error"' in e.proto.body for e in at.get("html")) == 1
+        assert "No space left on device" in said(at) and "fault in the lab" not in said(at)
+        assert sum('class="tg-error"' in e.proto.body for e in at.run().get("html")) == 1  # it stays until it is mended
+    assert not any('class="tg-error"' in e.proto.body for e in at.run().get("html"))

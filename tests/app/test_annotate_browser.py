@@ -16,24 +16,21 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.app.conftest import HOME, add_sample, fill
-from tests.app.serving import CHROMIUM, served
-from tests.app.test_browser import chromium
+from tests.app.conftest import HOME, add_sample
+from tests.app.serving import CHROMIUM, by_hand, unlabelled, until
 from trugrade_core.annotate.saving import state_of
 from trugrade_core.data import rle
 from trugrade_core.data.importing import ImportOptions, import_dataset
 from trugrade_core.data.store import Dataset
-from trugrade_core.schema import Box, LogEntry, Mask, Polygon
+from trugrade_core.schema import Box, Mask, Polygon
 from trugrade_core.workflows import creating
 from trugrade_core.workspace import Workspace, read_json
 
 pytestmark = pytest.mark.browser
-__all__ = ["chromium"]
 ANNOTATOR = (
     "[...document.querySelectorAll('*')].find((e) => e.shadowRoot?.querySelector('.stage canvas.shapes'))"
     ".shadowRoot.querySelector('.stage').annotator"
 )
-SAVED_S = 30.0
 
 
 class Hand:
@@ -105,34 +102,6 @@ class Hand:
             self.key("Enter")
 
 
-def until(what: Callable[[], Any], seconds: float = SAVED_S) -> Any:
-    """What it gives, once it is true."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not come to be"
-        time.sleep(0.05)
-    return found
-
-
-def by_hand(ds: Dataset) -> list[LogEntry]:
-    return [e for e in ds.log() if e.tool in ("annotator", "canvas")]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Workspace]]:
-    ws = Workspace.open(tmp_path_factory.mktemp("annotate") / "workspace")
-    with served(HOME, tmp_path_factory.mktemp("log"), TRUGRADE_WORKSPACE=str(ws.root)) as url:
-        yield f"{url}/annotate", ws
-
-
-@pytest.fixture
-def cards(lab: tuple[str, Workspace], request: pytest.FixtureRequest) -> tuple[str, Dataset]:
-    """(address, dataset) of a dataset of this test's own: four cards of 70 x 98 px, the last unlabelled."""
-    url, ws = lab
-    name = request.node.name[5:60].partition("[")[0]
-    return f"{url}?dataset={name}", fill(ws, name, 4)
-
-
 @pytest.fixture
 def tab(chromium: Any) -> Iterator[Callable[[str], Hand]]:
     """tab(address): a browser of its own (cookies and all) at the page."""
@@ -149,10 +118,6 @@ def tab(chromium: Any) -> Iterator[Callable[[str], Hand]]:
 
 
 Tab = Callable[[str], Hand]
-
-
-def unlabelled(ds: Dataset) -> str:
-    return next(s.id for s in ds.samples().values() if s.status == "unlabelled")
 
 
 # --- saving -------------------------------------------------------------------------------------------------------------

@@ -366,6 +366,18 @@ def test_unanswered_commits_lie_over_what_python_says(js: Js) -> None:
     assert js(DOCUMENT + code) == [["x", 5], ["z", 70], ["y", 50]]
 
 
+def test_a_commit_that_an_earlier_page_kept_without_its_layer_lies_over_it_too(js: Js) -> None:
+    code = """
+    doc.layer = 'main'
+    takeView(doc, view([shape('x', 'e1', 0)]), [])
+    const kept = { ...makes(stepOf('moved', [{ id: 'x', before: content(0), after: content(5) }])), layer: undefined }
+    const others = { ...makes(stepOf('moved', [{ id: 'x', before: content(5), after: content(9) }])), layer: 'jo' }
+    takeView(doc, view([shape('x', 'e1', 0)]), [kept, others])
+    return [...doc.shapes].map(([id, s]) => [id, s.value.xyxy[0]])
+    """
+    assert js(DOCUMENT + code) == [["x", 5]]
+
+
 def test_a_change_of_a_shape_in_conflict_replaces_every_head(js: Js) -> None:
     code = """
     const other = { entry: 'e2', op: 'put', who: 'jo', when: '', label: 'a', value: box(9) }

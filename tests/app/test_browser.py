@@ -12,7 +12,7 @@ import pytest
 
 from app.Home import SECTIONS
 from tests.app.conftest import HOME, add_run, card, fill
-from tests.app.serving import CHROMIUM, served
+from tests.app.serving import served
 from trugrade_core.data.versions import split
 from trugrade_core.workspace import Workspace, locked
 
@@ -34,26 +34,6 @@ def url(tmp_path_factory: pytest.TempPathFactory, ws_served: Workspace) -> Itera
     add_run(ws, "cards@v1", state="failed", reason="the loss became non-finite at step 9")
     with served(HOME, tmp_path_factory.mktemp("log"), TRUGRADE_WORKSPACE=str(ws.root)) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium, and there is none on PATH")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium: Any) -> Iterator[Any]:
-    opened = chromium.new_page(viewport={"width": 1280, "height": 720})
-    opened.set_default_timeout(60_000)
-    yield opened
-    opened.close()
 
 
 def visit(page: Any, address: str) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.app.conftest import CLASSES, add_sample, said
 from trugrade_core.data.acceptance import Acceptance, acceptances
+from trugrade_core.data.importing import ImportOptions, import_dataset
 from trugrade_core.data.store import Dataset, annotation_id, put_entry
 from trugrade_core.data.versions import Version
 from trugrade_core.schema import Annotation, Box
-from trugrade_core.workflows import checking
+from trugrade_core.workflows import checking, lookalikes
 from trugrade_core.workflows.check_targets import held_out
 from trugrade_core.workspace import Workspace
 
@@ -114,3 +118,39 @@ def test_labels_are_held_against_the_answers_of_a_judged_run(judged: Workspace, 
     for path in judged.runs.glob("*/evaluation/*/predictions.parquet"):
         path.write_bytes(b"PAR1 damaged")
     assert held_out(judged, "cards") == (None, "")
+
+
+def test_look_alikes_are_those_that_count_from_the_threshold_on_and_of_the_dataset_as_it_is(
+    ws: Workspace, open_page: Open, tmp_path: Path
+) -> None:
+    """Three unlike pictures; the first again as a JPEG, in another split."""
+    rng = np.random.default_rng(0)
+    for n in range(3):
+        image = cv2.resize(rng.integers(0, 255, (9, 7, 3), np.uint8), (140, 180), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(tmp_path / f"{n}.png"), image)
+        if n == 0:
+            cv2.imwrite(str(tmp_path / "0-again.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    import_dataset(ws, tmp_path, "cards", ImportOptions(format="folder"))
+    ds = Dataset.open(ws, "cards")
+    ds.put_samples(
+        s.model_copy(update={"split": "test" if s.sources[0].endswith(".jpg") else "train"})
+        for s in ds.samples().values()
+    )
+    checking.check(ws, "cards")
+    at = open_page(ws, "check", dataset="cards")
+    assert "The least alike" not in said(at)
+    at.toggle(key="alike-on-cards").set_value(True).run()
+    at.slider(key="alike-from-cards").set_value(lookalikes.LEAST).run()
+    text = said(at)
+    assert not at.exception and "The least alike that still count:" in text
+    assert "0-again.jpg" in text and "one scan, changed" in text
+    assert '<div class="k">across splits</div><div class="v">1</div>' in text
+
+
+def test_a_version_says_that_look_alikes_are_of_the_dataset_and_leads_there(full: Workspace, open_page: Open) -> None:
+    checking.check(full, "cards@v1", deep=False)
+    at = open_page(full, "check", dataset="cards@v1")
+    assert "Look-alikes are of a dataset, not of a version" in said(at) and "cards as it is now" in said(at)
+    assert not at.toggle
+    checking.check(full, "cards", deep=False)
+    assert "not of a version" not in said(open_page(full, "check", dataset="cards"))

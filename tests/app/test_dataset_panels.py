@@ -82,3 +82,18 @@ def test_some_samples_are_pushed_with_suggestions(
     done = [s.id for s in ds.iter_samples() if s.status == "done"]
     assert done and words["ids"] == done
     assert (words["what"], words["run"], words["new_project"], words["restore_template"]) == ("push", "", False, True)
+    # What is not labelled yet leaves out what is excluded, and no filter's name hides it.
+    exploring.save_filter(ds, "not labelled yet", from_params({"status": "done"}), who="ann")
+    exploring.save_filter(ds, "all", from_params({"status": "done"}), who="ann")
+    waiting = [s for s in ds.iter_samples() if s.status == "unlabelled"]
+    ds.put_samples([waiting[0].model_copy(update={"excluded": "blurred"})])
+    options = at.run().selectbox(key="label-some").options
+    assert len(set(options)) == len(options)
+    for chosen, ids in (
+        ("not labelled yet", done),
+        ("all", done),
+        (label_studio_panel.TO_DO, [s.id for s in waiting[1:]]),
+    ):
+        at.selectbox(key="label-some").select(chosen).run()
+        at.button(key="label-push-some").click().run()
+        assert started[-1]["ids"] == ids

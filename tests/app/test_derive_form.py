@@ -12,7 +12,7 @@ from trugrade_core.data.store import Dataset, put_entry
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import Annotation, ClassDef, Polygon
 from trugrade_core.tasks import TASKS
-from trugrade_core.workflows import creating, deriving
+from trugrade_core.workflows import carrying, creating, deriving
 from trugrade_core.workspace import Workspace
 
 DAMAGE = "corner_analysis.damage_detection"
@@ -113,13 +113,13 @@ def test_the_report_says_what_came_of_it_and_leads_on(ws: Workspace, monkeypatch
     report = deriving.DeriveReport(
         dataset="c", source="cards", task=DAMAGE, scans=7, derived=27, superseded=2, labels=3, padded=1, most_padding=0.07,
         skipped=[{"sample": "s", "source": "<b>a.png", "region": "corner:top_left", "reason": "31 % of it lie outside"}],
-        notes=["7 outlines are boxes, refined by the edges in the scan"],
+        notes=["7 outlines are boxes, refined by the edges in the scan", "say which with --outline"],
     )  # fmt: skip
     job.append("result", values=report.model_dump(mode="json"), attempt=1)
     job.append("state", state="finished", reason="", attempt=1)
     at = page(ws, "cards", monkeypatch, job=job.id)
     text = said(at)
-    for words in ("of 7 scans", "27", "cut elsewhere now", "refined by the edges", "1 crop reaches out of the scan and is black there", "at most 7 %",
+    for words in ("of 7 scans", "27", "cut elsewhere now", "refined by the edges", "say which with 'The outline is drawn as'", "1 crop reaches out of the scan and is black there", "at most 7 %",
                   "31 % of it lie outside", "corner:top_left"):  # fmt: skip
         assert words in text
     assert at.button(key="derive-next").label == "Look at the crops"
@@ -144,3 +144,23 @@ def test_what_was_drawn_on_crops_is_carried_back_with_a_preview_and_undone(
     assert at.button(key="carry-go").disabled
     at.button(key="carry-undo").click().run()
     assert "1 label taken back." in said(at) and "ding" not in [c.name for c in ds.classes]
+
+
+def test_what_goes_wrong_in_carrying_is_said_of_carrying(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans(ws)
+    deriving.derive(ws, "cards", "corners", deriving.DeriveOptions(task=DAMAGE, refine=False))
+    crops = Dataset.open(ws, "corners")
+    value = Polygon(points=((1, 1), (4, 1), (4, 4)))
+    crops.append([put_entry(Annotation(id="drawn", sample=next(iter(crops.samples())), label="ding", value=value), who="ann", tool="annotator")])  # fmt: skip
+    assert carrying.sources(ws, "corners") == ["cards"] and carrying.sources(ws, "cards") == []
+    at = page(ws, "corners", monkeypatch)
+    real = carrying.carry_back
+
+    def broken(ws: Workspace, name: str, *, who: str, preview: bool = False) -> carrying.CarryReport:
+        if not preview:
+            raise RuntimeError("a wheel came off")
+        return real(ws, name, who=who, preview=True)
+
+    monkeypatch.setattr(carrying, "carry_back", broken)
+    at.button(key="carry-go").click().run()
+    assert "Carrying labels back met a fault in the lab" in said(at) and "Looking what would be" not in said(at)

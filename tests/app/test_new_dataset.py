@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.app.conftest import said
@@ -73,9 +74,16 @@ def test_the_augmentation_can_be_looked_at_and_taken_over(full: Workspace, open_
     assert "turn_deg: 11.0" in "".join(area.value for area in at.text_area)
 
 
-def test_trains_data_step_opens_explorer_verdict_and_splits(full: Workspace, open_page: Open) -> None:
+@pytest.mark.parametrize(
+    ("label", "title", "params"),
+    [("Explore it", "<h1>cards</h1>", {"dataset": "cards", "view": "browse"}),
+     ("Quality verdict", "<h1>Check</h1>", {"dataset": "cards@v1"}),
+     ("Splits", "<h1>cards</h1>", {"dataset": "cards", "view": "versions", "part": "split"})],
+)  # fmt: skip
+def test_trains_data_step_opens_explorer_verdict_and_splits(
+    full: Workspace, open_page: Open, label: str, title: str, params: dict[str, str]
+) -> None:
     at = open_page(full, "train", dataset="cards@v1")
-    labels = {button.label for button in at.button}
-    assert {"Explore it", "Quality verdict", "Splits"} <= labels
-    next(b for b in at.button if b.label == "Quality verdict").click().run()
-    assert "Check" in said(at) and not at.exception
+    next(b for b in at.button if b.label == label).click().run()
+    assert not at.exception and title in said(at)
+    assert {name: at.query_params[name] for name in params} == params

@@ -11,9 +11,10 @@ from app import state
 from tests.app.conftest import fill, said
 from trugrade_core.annotate.saving import Op, save, state_of
 from trugrade_core.data.store import Dataset, list_datasets
+from trugrade_core.errors import UsageError
 from trugrade_core.runs import RunFolder
 from trugrade_core.schema import Box, ClassDef
-from trugrade_core.workflows import creating, versioning
+from trugrade_core.workflows import creating, looping, versioning
 from trugrade_core.workspace import Workspace
 
 Open = Callable[..., AppTest]
@@ -50,7 +51,33 @@ def test_words_that_are_being_written_outlive_what_somebody_else_saves(full: Wor
     assert at.text_area[0].value == "Mine." and "ben" in said(at) and "Two." in said(at)
     next(b for b in at.button if b.label == "Save").click().run()
     assert [h["text"] for h in creating.guideline_history(full, "cards")] == ["One.", "Two.", "Mine."]
-    assert at.text_area[0].value == "Mine." and "ben" not in [w.value for w in at.warning]
+    assert at.text_area[0].value == "Mine." and not at.warning
+
+
+def test_a_box_that_was_cleared_stays_clear_and_can_be_saved_so(full: Workspace, open_page: Open) -> None:
+    creating.set_guidelines(full, "cards", "One.", who="aiko")
+    at = open_page(full, "datasets", dataset="cards", view="guidelines")
+    at.text_area[0].input("").run()
+    assert at.text_area[0].value == ""
+    next(b for b in at.button if b.label == "Save").click().run()
+    assert [h["text"] for h in creating.guideline_history(full, "cards")] == ["One.", ""]
+
+
+def test_a_task_that_cannot_be_set_is_said_on_the_page_once_and_nothing_is_changed(
+    full: Workspace, open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise UsageError("the dataset is being moved", what_to_do="Try again in a minute.")
+
+    at = open_page(full, "datasets", dataset="cards", view="guidelines")
+    monkeypatch.setattr(creating, "set_task", refuse)
+    at.selectbox(key="task-of-cards").select("border_detection.dual_class").run()
+    assert said(at).count("The dataset is being moved") == 1 and at.selectbox(key="task-of-cards").value is None
+    drawn = [getattr(e.proto, "body", None) or getattr(e.proto, "label", "") for e in at.main]
+    (error,) = [n for n, words in enumerate(drawn) if 'class="tg-error"' in words]
+    assert error > drawn.index("What it is for")  # where the task is, not above the page
+    at.run()
+    assert "The dataset is being moved" not in said(at)
 
 
 @pytest.mark.parametrize("folder", ["", "/nowhere/at/all"])
@@ -110,11 +137,28 @@ def test_an_address_that_leads_nowhere_in_annotate_has_a_way_on(
     assert words not in said(at) and not at.exception
 
 
-def test_hardest_samples_and_conflicts_are_named_by_their_file(full: Workspace) -> None:
+def test_samples_are_named_by_their_file(full: Workspace) -> None:
     assert state.names_of(full, "cards", []) == {}
     ids = list(Dataset.open(full, "cards").samples())
     assert state.names_of(full, "cards", ids[1:2]) == {ids[1]: "card-00001.png"}
     assert state.names_of(full, "cards", ["gone"]) == {"gone": "gone"}
+
+
+def test_hardest_samples_and_conflicts_are_drawn_by_their_file(judged: Workspace, open_page: Open) -> None:
+    ds = Dataset.open(judged, "cards")
+    (run, *_) = [RunFolder(p).id for p in judged.runs.iterdir() if RunFolder(p).status().state == "finished"]
+    at = open_page(judged, "evaluate", run=run)
+    (why,) = [e.proto.json for e in at.get("bidi_component") if ">why</th>" in e.proto.json]
+    hard = looping.hard_samples(judged, run, "test")
+    files = state.names_of(judged, "cards", [row["sample"] for row in hard])
+    assert hard and all(f">{name}<" in why for name in files.values())
+    sample = list(ds.samples())[1]
+    old = state_of(ds, sample).shown[0]
+    for who in ("aiko", "ben"):
+        op = Op(op="put", annotation=old.annotation, label=old.label, replaces=old.entry,
+                value=Box(xyxy=(6, 7, 60, 89 - len(who))))  # fmt: skip
+        save(ds, sample, [op], who=who, tool="annotator", commit=f"commit-{who}")
+    assert ">card-00001.png<" in said(open_page(judged, "review", dataset="cards"))
 
 
 @pytest.mark.parametrize("view", ["browse", "versions", "derive"])

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.app.test_annotate_browser import by_hand, cards, lab, unlabelled, until
-from tests.app.test_browser import chromium, page
+from tests.app.serving import by_hand, unlabelled, until
 from trugrade_core.annotate.saving import Op, save, state_of
 from trugrade_core.data.store import Dataset
 from trugrade_core.schema import Box
 
 pytestmark = pytest.mark.browser
-__all__ = ["cards", "chromium", "lab", "page"]
 
 
 class Canvas:
@@ -46,11 +43,11 @@ class Canvas:
 
 
 @pytest.fixture
-def canvas(cards: tuple[str, Dataset], page: Any) -> Iterator[tuple[Canvas, Dataset, str]]:
+def canvas(cards: tuple[str, Dataset], page: Any) -> tuple[Canvas, Dataset, str]:
     """(canvas, dataset, sample) of a sample that nobody has labelled."""
     url, ds = cards
     id = unlabelled(ds)
-    yield Canvas(page, f"{url}&sample={id}&tool=quick"), ds, id
+    return Canvas(page, f"{url}&sample={id}&tool=quick"), ds, id
 
 
 def said_by(who: str, ds: Dataset, id: str, box: Box, **more: Any) -> None:
@@ -111,13 +108,13 @@ def test_a_stroke_is_kept_when_somebody_else_saved_since_and_overwrites_nothing(
     until(lambda: len(state_of(ds, id).shown) == 4)
     assert not ds.conflicts() and entries(ds, id) == 5
     # Left for the other annotator and taken up again, the canvas shows what holds and takes nothing away.
-    for tool in ("Precision annotator", "Quick canvas"):
+    for tool, there in (("Precision annotator", ".stage canvas.shapes"), ("Quick canvas", "")):
         page.get_by_role("button", name="Tools").click()
         page.get_by_role("radio", name=tool).or_(page.get_by_role("button", name=tool)).first.click()
         page.keyboard.press("Escape")
         page.mouse.click(640, 20)  # the first press beside it closes the popover
-        page.wait_for_timeout(2500)
-    page.wait_for_timeout(2500)
+        (page.locator(there).first if there else hand.upper).wait_for()
+    page.wait_for_timeout(2500)  # with the stored drawing, and some reruns
     assert len(state_of(ds, id).shown) == 4 and entries(ds, id) == 5
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from trugrade_core.cli import run_line
+from trugrade_core.cli import console, derive, run_line
 from trugrade_core.data.store import Dataset
 from trugrade_core.schema import ClassDef
 from trugrade_core.synth import synthesize
+from trugrade_core.workflows.carrying import CarryReport
 from trugrade_core.workspace import Workspace
 
 DAMAGE = "corner_analysis.damage_detection"
@@ -82,3 +83,15 @@ def test_what_cannot_be_meant(
     assert code == exit_code, document
     assert says in document["error"]["message"]
     assert what_to_do in document["error"]["what_to_do"]
+
+
+def test_that_more_scans_were_left_out_than_are_listed_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "as_json", False)
+    rows = [{"dataset": "scans", "sample": f"{n:04}", "reason": "it is not in the dataset"} for n in range(derive.LISTED + 2)]  # fmt: skip
+    report = CarryReport(dataset="my crops", into=["scans"], steps={"scans": "x"}, left_out=rows)
+    derive._show_carried(report, False)
+    out = capsys.readouterr().out
+    assert "0049" in out and "0050" not in out and "2 more; --json lists all." in out
+    assert "trugrade data carry-back 'my crops' --undo" in out

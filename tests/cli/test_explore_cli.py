@@ -105,7 +105,7 @@ def test_a_line_that_means_nothing_says_why_and_writes_nothing(
 ) -> None:
     before = ds.samples_path.read_bytes(), ds.log_path.read_bytes()
     code, answer = call(ds, line, capsys)
-    assert code == 2 and words in answer["error"]["message"]
+    assert code == 2 and words in answer["error"]["message"] and answer["error"]["what_to_do"]
     assert (ds.samples_path.read_bytes(), ds.log_path.read_bytes()) == before
 
 

@@ -166,6 +166,18 @@ def test_overlap_is_that_of_the_shapes_not_of_their_boxes() -> None:
     assert overlap(Mask(counts=rle.encode(mask).counts, size_hw=(20, 20)), rle.encode(np.ones((4, 4), bool))) == 0
 
 
+def test_thin_scratches_side_by_side_are_two() -> None:
+    """Of 3 x 2000 px at 30 degrees."""
+    along, across = np.array([3**0.5 / 2, 0.5]), np.array([-0.5, 3**0.5 / 2])
+
+    def scratch(off: float) -> Polygon:
+        start = np.array([100.0, 100.0]) + off * across
+        return polygon(*(tuple(start + a * along + b * across) for a, b in ((0, 0), (2000, 0), (2000, 3), (0, 3))))
+
+    assert overlap(scratch(0), scratch(4)) == 0 and overlap(scratch(0), scratch(0)) == 1
+    assert overlap(scratch(0), scratch(1)) == pytest.approx(0.5, abs=0.02)
+
+
 # --- against a model ------------------------------------------------------------------------------------------------
 
 

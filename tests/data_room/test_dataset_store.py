@@ -208,3 +208,10 @@ def test_a_removed_dataset_is_not_made_again_by_who_still_writes(ws: Workspace, 
             use()
     assert not ds.path.exists()
     Dataset.create(ws, "cards")
+
+
+def test_a_dataset_that_is_there_already_says_what_to_do(ws: Workspace) -> None:
+    Dataset.create(ws, "my cards")
+    with pytest.raises(DatasetError, match="is there already") as e:
+        Dataset.create(ws, "my cards")
+    assert "--dataset 'my cards'" in e.value.what_to_do

@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -214,6 +215,35 @@ def test_a_damaged_cache_is_made_again_where_something_is_added(ds: Dataset) -> 
         ds.put_samples([make(10 + n)])
         found.refresh()
         agree(found, ds)
+
+
+def test_learning_that_fails_leaves_the_index_usable(ds: Dataset) -> None:
+    found = opened(ds)
+    with pytest.raises(duckdb.Error):
+        found._learn("DELETE FROM no_such_table", "findings", pa.table({"sample": ["x"]}))
+    found.know_findings([(make(0).id, "label.empty", "warning")])
+    assert numbers(found, "finding=label.empty") == [0]
+    assert found.con.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = 'known'").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("kind", [duckdb.BinderException, duckdb.OutOfMemoryException])
+def test_an_error_of_ours_is_not_taken_for_a_damaged_file(ds: Dataset, kind: type[duckdb.Error], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    opened(ds)
+    found = opened(ds)  # asks the kept file
+    with pytest.raises(kind), found.asking():
+        raise kind("ours")
+    assert found.total() == 6
+    tried: list[bool] = []
+
+    def fails(goes_on: bool, told: object) -> None:
+        tried.append(goes_on)
+        raise kind("ours")
+
+    ds.put_samples([make(9)])
+    monkeypatch.setattr(found, "_take_in", fails)
+    with pytest.raises(kind):
+        found.refresh()
+    assert tried == [True]
 
 
 def test_a_place_that_takes_no_cache_is_done_without(ds: Dataset) -> None:

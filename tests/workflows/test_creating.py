@@ -50,6 +50,17 @@ def test_a_dataset_is_not_started_twice_nor_for_what_is_not_known(ws) -> None:
     assert not (ws.datasets / "other").exists()
 
 
+def test_a_dataset_without_words_is_given_those_of_the_task_that_is_set_and_keeps_its_own(ws) -> None:
+    Dataset.create(ws, "cards")
+    creating.set_task(ws, "cards", "border_detection.dual_class", who="ada")
+    first = TASKS["border_detection.dual_class"].guidelines.strip()
+    creating.set_task(ws, "cards", "edge_analysis.wear_detection", who="ben")
+    assert creating.describe(ws, "cards")["task"] == "edge_analysis.wear_detection"
+    assert [(h["text"], h["who"]) for h in creating.guideline_history(ws, "cards")] == [(first, "ada")]
+    bare = creating.create_dataset(ws, "bare", "border_detection.dual_class", guidelines="")
+    assert bare["guidelines"] == "" and creating.guideline_history(ws, "bare") == []
+
+
 def test_earlier_guidelines_are_kept(ws) -> None:
     creating.create_dataset(ws, "cards", "edge_analysis.wear_detection", guidelines="first", who="ada")
     creating.set_guidelines(ws, "cards", "second\n", who="ben")

@@ -1,7 +1,6 @@
 """How alike two people's shapes are: which mean the same, by IoU, and how far apart their boundaries run.
 
-All in px of the lab's frame. A pair is laid on a raster of its own, turned and stretched to what the two cover, so that a
-card's outline and a scratch of 3 x 2000 px are held to the same fineness, and no picture's size matters.
+All in px of the lab's frame.
 """
 
 from __future__ import annotations
@@ -14,35 +13,15 @@ from numpy.typing import NDArray
 
 from trugrade_core.data import rle
 from trugrade_core.data.diff import distances
+from trugrade_core.data.rle import iou
 from trugrade_core.schema import Annotation
 
 Array = NDArray[np.float64]
 Outlines = list[Array]
 
 MATCH_IOU = 0.5
-RASTER = 256
-"""Cells along and across what two shapes cover together."""
 WALKED = 512
 """Points along an outline from which the distance to another is measured."""
-
-
-def iou(a: Outlines, b: Outlines) -> float:
-    """Intersection over union of what lies inside, by the even-odd rule."""
-    points = np.concatenate([*a, *b])
-    # Turning and stretching change no ratio of areas, and on its own axes a long thin shape is many cells wide.
-    axes = np.linalg.eigh(np.cov(points.T))[1]
-    low, high = (points @ axes).min(axis=0), (points @ axes).max(axis=0)
-    scale = RASTER / np.maximum(high - low, 1e-9)
-
-    def inside(outlines: Outlines) -> NDArray[np.bool_]:
-        found = np.zeros((RASTER, RASTER), bool)
-        for own in outlines:
-            found ^= rle.fill((own @ axes - low) * scale - 0.5, RASTER, RASTER)
-        return found
-
-    first, second = inside(a), inside(b)
-    union = np.count_nonzero(first | second)
-    return np.count_nonzero(first & second) / union if union else 0.0
 
 
 def boundary_distance(a: Outlines, b: Outlines) -> float:

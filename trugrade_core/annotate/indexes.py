@@ -78,12 +78,11 @@ class Lines:
 
 @dataclass
 class LogIndex(Lines):
-    """Of annotations.jsonl: by sample the offsets of its entries, whose sample an annotation is of, and the last sample
-    that each person worked on, by layer."""
+    """Of annotations.jsonl: by sample the offsets of its entries, whose sample an annotation is of, and where each person
+    left off."""
 
     offsets: dict[str, list[int]] = field(default_factory=dict)
     sample_of: dict[str, str] = field(default_factory=dict)
-    last: dict[tuple[str, str], str] = field(default_factory=dict)
     left_off: dict[str, str] = field(default_factory=dict)
     """The last sample that each person worked on, in whatever layer."""
     voted: dict[str, dict[str, set[str]]] = field(default_factory=dict)
@@ -92,7 +91,7 @@ class LogIndex(Lines):
     """Of the samples read last what each line says: at the next stroke only the new lines are parsed."""
 
     def forget(self) -> None:
-        for known in (self.offsets, self.sample_of, self.last, self.left_off, self.voted):
+        for known in (self.offsets, self.sample_of, self.left_off, self.voted):
             known.clear()
 
     def take(self, offset: int, record: Mapping[str, Any]) -> None:
@@ -103,7 +102,7 @@ class LogIndex(Lines):
         self.offsets.setdefault(sample, []).append(offset)
         self.sample_of[annotation] = sample
         if tool in DRAWING_TOOLS:
-            self.last[who, layer] = self.left_off[who] = sample
+            self.left_off[who] = sample
         if layer != "main":
             stand = self.voted.setdefault(layer, {}).setdefault(sample, set())
             (stand.add if record["op"] == "put" else stand.discard)(annotation)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trugrade_core.data.steps import Held
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import WorkspaceError
 from trugrade_core.workspace import read_json
@@ -17,6 +19,17 @@ def pushed(ds: Dataset, sample_id: str) -> str:
     if task.get("state") != "pushed":
         return ""
     return f"it is being annotated in Label Studio (task {task.get('id', 'not known')}); pull it, or release it there first"
+
+
+def holder(ds: Dataset) -> Held:
+    """Which samples are worked on in Label Studio, and so cannot be changed here."""
+
+    def held(ids: Sequence[str]) -> Mapping[str, str]:
+        if not (ds.path / "label_studio.json").exists():
+            return {}
+        return {id: why for id in ids if (why := pushed(ds, id))}
+
+    return held
 
 
 _read: dict[Path, tuple[tuple[int, int, int], dict[str, Any]]] = {}

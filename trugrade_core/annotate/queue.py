@@ -47,11 +47,11 @@ def step(ids: Sequence[str], current: str, by: int) -> str | None:
 
 
 def next_unlabelled(
-    ds: Dataset, ids: Sequence[str], *, after: str, browser: str, layers: Mapping[str, str] = NO_LAYERS
+    ds: Dataset, ids: Sequence[str], *, after: str, browser: str, who: str, layers: Mapping[str, str] = NO_LAYERS
 ) -> str | None:
     """The first sample behind `after`, going round, that is unlabelled (or not yet voted on, in `layers`), not excluded,
-    and that no other browser has open; None when there is none. It is this browser's from then on, so that two who ask
-    at once get two. Blind voters do not stand in each other's way."""
+    and that no other tab has open; None when there is none. `who` has it open in this one from then on, so that two who
+    ask at once get two. Blind voters do not stand in each other's way."""
     samples, log = samples_of(ds), log_of(ds)
     samples.refresh()
     if layers:
@@ -65,7 +65,7 @@ def next_unlabelled(
             if id == after or id not in samples.rows or samples.rows[id].excluded or (layer == "main" and id in taken):
                 continue
             if _status(samples, log, id, layer) == "unlabelled":
-                _say(ds, present, browser, id, present.get(browser, {}).get("who", ""))
+                _say(ds, present, browser, id, who)
                 return id
     return None
 

@@ -199,7 +199,8 @@ def take(ws: Workspace, given: Sequence[Path]) -> Path:
     paths = sorted(given[0].glob("*.onnx")) if len(given) == 1 and given[0].is_dir() else list(given)
     for path in paths:
         if not path.is_file():
-            raise UsageError("there is no such file", where=str(path))
+            raise UsageError("there is no such file", where=str(path),
+                             what_to_do=f"Give the encoder and the decoder, or a folder of just those two: {COMMAND} --from FOLDER")  # fmt: skip
     found = [(_opened(path)[0], path) for path in paths]
     if sorted(name for name, _ in found) != sorted((ENCODER, DECODER)):
         named = ", ".join(f"{path.name} ({Path(name).stem})" for name, path in found) or "no .onnx file"

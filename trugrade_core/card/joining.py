@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -13,6 +14,7 @@ from trugrade_core.card.carry import Shape, to_parent
 from trugrade_core.card.geometry import apply
 from trugrade_core.card.regions import window
 from trugrade_core.data import rle
+from trugrade_core.data.index_rows import bounds
 from trugrade_core.schema import XYXY, Annotation, Box, Mask, Sample
 
 Bool = NDArray[np.bool_]
@@ -30,15 +32,19 @@ class Drawn:
     value: Shape
     seen: NDArray[np.float64]
 
-    @property
+    @cached_property
     def box(self) -> XYXY:
-        if isinstance(self.value, Mask):
-            return rle.bounds(self.value) or (0.0, 0.0, -1.0, -1.0)
-        points = np.concatenate(rle.outlines(self.value))
-        return (*points.min(axis=0), *points.max(axis=0))
+        return bounds(self.value) or (0.0, 0.0, -1.0, -1.0)
+
+    @cached_property
+    def cropped(self) -> tuple[int, int, Bool]:
+        """Of a mask, what of the scan is in its box: (x, y of the corner, pixels). A scan is unpacked once for each."""
+        assert isinstance(self.value, Mask)  # noqa: S101 (other shapes are filled where they are asked for)
+        x0, y0, w, h = _pixels(self.box, self.value.size_hw)
+        return x0, y0, rle.decode(self.value)[y0 : y0 + h, x0 : x0 + w].copy()
 
 
-def drawn_on(crop: Sample, annotation: Annotation, parent: Sample) -> Drawn:
+def on_scan(crop: Sample, annotation: Annotation, parent: Sample) -> Drawn:
     """Raises DatasetError when `parent` is not the scan that the crop was cut from."""
     value = to_parent(crop, annotation.value, parent)
     if crop.parent is None or not isinstance(value, Shape):
@@ -71,7 +77,7 @@ def united(group: Sequence[Drawn], size_hw: tuple[int, int]) -> Shape:
     if all(isinstance(d.value, Box) for d in group):
         return Box(xyxy=around)
     x0, y0, w, h = _pixels(around, size_hw)
-    mask = np.logical_or.reduce([_part(d.value, x0, y0, w, h) for d in group])
+    mask = np.logical_or.reduce([_part(d, x0, y0, w, h) for d in group])
     return rle.encode(mask, at_xy=(x0, y0), size_hw=size_hw)
 
 
@@ -83,7 +89,7 @@ def _are_one(a: Drawn, b: Drawn, box_a: XYXY, box_b: XYXY) -> bool:
     around = min(box_a[0], box_b[0]), min(box_a[1], box_b[1]), max(box_a[2], box_b[2]), max(box_a[3], box_b[3])
     x0, y0, w, h = _pixels(around, None)
     both = rle.fill(a.seen - (x0, y0), w, h) & rle.fill(b.seen - (x0, y0), w, h)
-    one, other = _part(a.value, x0, y0, w, h) & both, _part(b.value, x0, y0, w, h) & both
+    one, other = _part(a, x0, y0, w, h) & both, _part(b, x0, y0, w, h) & both
     return bool((one & other).sum() >= SAME_IOU * max((one | other).sum(), 1))
 
 
@@ -96,13 +102,14 @@ def _pixels(xyxy: XYXY, size_hw: tuple[int, int] | None) -> tuple[int, int, int,
     return x0, y0, max(x1 - x0, 1), max(y1 - y0, 1)
 
 
-def _part(value: Shape, x0: int, y0: int, w: int, h: int) -> Bool:
+def _part(drawn: Drawn, x0: int, y0: int, w: int, h: int) -> Bool:
     """(h, w): the pixels of a shape in a window of the scan, which may reach out of it."""
-    if not isinstance(value, Mask):
-        return np.asarray(np.logical_xor.reduce([rle.fill(points - (x0, y0), w, h) for points in rle.outlines(value)]))
-    whole = rle.decode(value)
+    if not isinstance(drawn.value, Mask):
+        outlines = rle.outlines(drawn.value)
+        return np.asarray(np.logical_xor.reduce([rle.fill(points - (x0, y0), w, h) for points in outlines]))
+    left, top, own = drawn.cropped
     out = np.zeros((h, w), bool)
-    top, left = max(y0, 0), max(x0, 0)
-    part = whole[top : max(y0 + h, 0), left : max(x0 + w, 0)]
-    out[top - y0 : top - y0 + part.shape[0], left - x0 : left - x0 + part.shape[1]] = part
+    x, y = left - x0, top - y0
+    part = own[max(-y, 0) : max(h - y, 0), max(-x, 0) : max(w - x, 0)]
+    out[max(y, 0) : max(y, 0) + part.shape[0], max(x, 0) : max(x, 0) + part.shape[1]] = part
     return out

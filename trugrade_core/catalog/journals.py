@@ -137,7 +137,7 @@ def _files(ws: Workspace) -> Iterator[Path]:
     for parent in (ws.runs, ws.jobs):
         for folder in list_ids(parent):
             yield folder / "events.jsonl"
-    for facts in ws.datasets.glob("*/dataset.json"):
+    for facts in ws.datasets.glob("[!.]*/dataset.json"):
         yield facts.parent / "samples.jsonl"
         yield facts.parent / "annotations.jsonl"
 

@@ -50,13 +50,13 @@ def all_sources(ws: Workspace) -> Iterator[Source]:
         files = (file, *(file.parent / other for other in others))
         return Source(file.relative_to(ws.root).as_posix(), files, read)
 
-    for file in ws.datasets.glob("*/dataset.json"):
+    for file in ws.datasets.glob("[!.]*/dataset.json"):
         yield source(_dataset, file)
-    for file in ws.datasets.glob("*/checks/*.json"):
+    for file in ws.datasets.glob("[!.]*/checks/*.json"):
         yield source(_check, file)
-    for file in ws.datasets.glob("*/label_studio.json"):
+    for file in ws.datasets.glob("[!.]*/label_studio.json"):
         yield source(_label_studio, file)
-    for file in ws.datasets.glob("*/versions/v*/version.json"):
+    for file in ws.datasets.glob("[!.]*/versions/v*/version.json"):
         yield source(_version, file, "samples.parquet", "annotations.parquet")
     for folder in list_ids(ws.runs):
         # A run's folder is the source: its row also changes with its state, see fold.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trugrade_core.catalog.columns import View, columns
+from trugrade_core.schema import BY_HAND
 
 VIEWS = (
     View(
@@ -68,21 +69,21 @@ VIEWS = (
             samples BIGINT different samples
             minutes DOUBLE time from each change to the next, in minutes, pauses over five left out; of Label Studio as it counts
         """),
-        """
+        f"""
         SELECT dataset, who, tool, CAST(logged AS DATE) AS day, count(*) AS changes, count(DISTINCT sample_id) AS samples,
           sum(CASE WHEN gap BETWEEN 0 AND 5 THEN gap ELSE 0 END) AS minutes
         FROM (
           SELECT dataset, who, tool, logged, sample_id,
             date_diff('millisecond', lag(logged) OVER (PARTITION BY who ORDER BY logged, position), logged) / 60000.0 AS gap
           FROM annotation_log
-          WHERE tool IN ('annotator', 'canvas', 'explorer', 'consensus', 'cli')
+          WHERE tool IN {BY_HAND}
         ) AS steps
         GROUP BY dataset, who, tool, CAST(logged AS DATE)
         UNION ALL
         SELECT dataset, who, 'label_studio', CAST(submitted AS DATE), count(*), count(DISTINCT sample_id), sum(minutes)
         FROM label_studio_work
         GROUP BY dataset, who, CAST(submitted AS DATE)
-        """,
+        """,  # noqa: S608 (our own names)
     ),
     View(
         "agreement",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,7 +129,7 @@ def alike(
         kinds = ", ".join(f"{KINDS[kind]}: {n}" for kind, n in found["kinds"].items())
         line(f"Pairs from {over:g} on: {found['pairs']} ({kinds}); across splits: {found['across_splits']}")
         if unread:
-            line(f"Pictures that no check has read yet: {unread}. Read them: trugrade data check {name}")
+            line(f"Pictures that no check has read yet: {unread}. Read them: trugrade data check {shlex.quote(name)}")
         table(["similarity", "one", "other", "kind", "splits"],
               [(f"{r['similarity']:.3f}", *r["samples"], KINDS[r["kind"]] + ("" if r["checked"] else ", by the hash alone"),
                 " and ".join(s or "none" for s in r["splits"])) for r in found["examples"]],

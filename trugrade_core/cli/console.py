@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trugrade_core.errors import TruGradeError, UsageError
 from trugrade_core.monitor.experiments import who as who
 from trugrade_core.runs import RunFolder
 from trugrade_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 as_json = False
 """Whether `--json` was given: one document on stdout, all else on stderr."""
@@ -149,6 +152,13 @@ def outcome(folder: RunFolder) -> dict[str, Any]:
     if status.state in ("stopped", "discarded"):
         raise TruGradeError(f"the job was {status.state}: {status.reason}", where=folder.id, code="job.stopped")
     return folder.results()
+
+
+def not_understood(e: ValidationError) -> UsageError:
+    """What is wrong with the options that a command was given."""
+    problem = e.errors()[0]
+    return UsageError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}",
+                      what_to_do="Give another value; the command's --help says what each option takes.")  # fmt: skip
 
 
 def number(value: Any, digits: int = 3) -> str:

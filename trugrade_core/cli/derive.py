@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trugrade_core.cli.console import follow_job, line, say, table, who, workspace
+from trugrade_core.cli.console import follow_job, line, not_understood, say, table, who, workspace
 from trugrade_core.cli.data import WholeName
-from trugrade_core.errors import UsageError
 
 if TYPE_CHECKING:
     from trugrade_core.workflows.carrying import CarryReport
@@ -73,8 +72,7 @@ def derive(
             all_classes=keep_all_classes, whole_labels=carry_scores, limit=limit, who=who(),
         )  # fmt: skip
     except ValidationError as e:
-        problem = e.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}") from e
+        raise not_understood(e) from e
     report = follow_job(deriving.start_derive(workspace(), name, to, options, who=who()))
     say(report, lambda: _show(report))
 
@@ -149,12 +147,14 @@ def _show_carried(report: CarryReport, preview: bool) -> None:
     if report.left_out:
         table(
             ["scan", "of", "why it is left out"],
-            [(s["sample"], s["dataset"], s["reason"]) for s in report.left_out[:50]],
+            [(s["sample"], s["dataset"], s["reason"]) for s in report.left_out[:LISTED]],
         )
+        if len(report.left_out) > LISTED:
+            line(f"… and {len(report.left_out) - LISTED:,} more; --json lists all.")
     if preview and report.into:
-        line(f"Do it: trugrade data carry-back {report.dataset}")
+        line(f"Do it: trugrade data carry-back {quote(report.dataset)}")
     elif report.steps:
-        line(f"Take it back: trugrade data carry-back {report.dataset} --undo")
+        line(f"Take it back: trugrade data carry-back {quote(report.dataset)} --undo")
 
 
 COMMANDS = (derive, carry_back)

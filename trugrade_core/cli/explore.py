@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from trugrade_core.cli.console import follow_job, line, say, table, who, workspace
+from trugrade_core.cli.console import follow_job, line, not_understood, say, table, who, workspace
 from trugrade_core.cli.data import WholeName, _whole
 from trugrade_core.errors import UsageError
 from trugrade_core.schema import SampleStatus
@@ -214,7 +214,7 @@ def subset(
 
     _, f, _ = opened(name, where, filter)
     made = follow_job(exploring.start_subset(workspace(), name, f, new, who=who()))
-    say(made, lambda: line(f"{made['images']:,} samples in '{new}'. Next: trugrade data split {new}"))
+    say(made, lambda: line(f"{made['images']:,} samples in '{new}'. Next: trugrade data split {shlex.quote(new)}"))
 
 
 def _edit(name: str, make: Callable[[], Edit], where: str, saved: str, all: bool, dry_run: bool) -> None:
@@ -229,8 +229,7 @@ def _edit(name: str, make: Callable[[], Edit], where: str, saved: str, all: bool
     try:
         edit = make()
     except ValidationError as e:
-        problem = e.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}") from e
+        raise not_understood(e) from e
     found, f, _ = opened(name, where, saved)
     if dry_run:
         total, changes = preview(found, edit, f)

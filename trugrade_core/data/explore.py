@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from trugrade_core.data.filters import PLACES, Filter, order, shape_where, where
-from trugrade_core.data.indexing import Index, lines_of, quick_json, stamp
+from trugrade_core.data.indexing import Index, is_damage, lines_of, quick_json, stamp
 from trugrade_core.data.journal import complete_lines, damaged_line, parsed
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import WorkspaceError
@@ -201,11 +201,12 @@ class Explorer(Index):
     def _learn(self, first: str, name: str, table: pa.Table) -> None:
         with self._lock:
             self.con.register("known", table)
-            self.con.execute("BEGIN TRANSACTION")  # who asks meanwhile sees the old ones or the new
-            self.con.execute(first)
-            self.con.execute(f"INSERT INTO {name} SELECT * FROM known")
-            self.con.execute("COMMIT")
-            self.con.unregister("known")
+            try:
+                with self._changing():
+                    self.con.execute(first)
+                    self.con.execute(f"INSERT INTO {name} SELECT * FROM known")
+            finally:
+                self.con.unregister("known")
             self.generation += 1
 
     @contextlib.contextmanager
@@ -217,7 +218,7 @@ class Explorer(Index):
             con.execute("BEGIN TRANSACTION")
             yield con
         except duckdb.Error as e:
-            if not self._attached:
+            if not (self._attached and is_damage(e)):
                 raise
             self._unreadable, self._seen = True, ()
             raise WorkspaceError("the index of the samples was damaged", where=str(self.path), code="explore.index",

@@ -140,6 +140,10 @@ class Filter(Record):
         return not self.params()
 
 
+UNLABELLED = Filter(status=("unlabelled",), excluded=False)
+"""What is still to be labelled."""
+
+
 def from_params(params: Mapping[str, str]) -> Filter:
     """The filter of an address; parameters that are none of its words are other people's. Raises UsageError for a
     value that cannot be one."""

@@ -131,8 +131,8 @@ class Index:
                 told = progress or (lambda done, total, text: None)
                 try:
                     self._take_in(goes_on, told)
-                except duckdb.Error:
-                    if not self._attached:
+                except duckdb.Error as e:
+                    if not (self._attached and is_damage(e)):
                         raise
                     self._take_in(False, told)  # what was kept cannot be read: it is made again
             self._seen = stamps
@@ -142,14 +142,10 @@ class Index:
         before = self.read if goes_on else Read()
         collects = gc.isenabled()
         gc.disable()  # nothing here is circular, and looking for circles takes a fifth of the time
-        self.con.execute("BEGIN TRANSACTION")
         try:
-            self._own(filled=goes_on)
-            read = _read_on(self.con, self.ds, before, progress)
-            self.con.execute("COMMIT")
-        except BaseException:
-            self.con.execute("ROLLBACK")
-            raise
+            with self._changing():
+                self._own(filled=goes_on)
+                read = _read_on(self.con, self.ds, before, progress)
         finally:
             if collects:
                 gc.enable()
@@ -161,6 +157,18 @@ class Index:
         behind = read.samples.end + read.log.end - self._saved
         if behind > max(SAVE_FROM, self._saved // 20) or (not self._saved and read.count):
             self._save()
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """All that is changed meanwhile holds, or nothing; who asks meanwhile sees the tables of before."""
+        self.con.execute("BEGIN TRANSACTION")
+        try:
+            yield
+            self.con.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):  # a commit that failed has put all back already
+                self.con.execute("ROLLBACK")
+            raise
 
     def _continues(self) -> bool:
         files = ((self.ds.samples_path, self.read.samples), (self.ds.log_path, self.read.log))
@@ -223,6 +231,12 @@ class Index:
 def _create(con: duckdb.DuckDBPyConnection, name: str) -> None:
     columns = ", ".join(f"{column.name} {SQL_TYPES[column.type]}" for column in TABLES[name])
     con.execute(f"CREATE OR REPLACE TABLE {name} ({columns})")
+
+
+def is_damage(e: duckdb.Error) -> bool:
+    """Whether a damaged file raises such an error: DuckDB's checksums have no kind of their own."""
+    kinds = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
+    return type(e) is duckdb.Error or isinstance(e, kinds)
 
 
 def _quoted(path: Path) -> str:

@@ -16,9 +16,9 @@ from ulid import ULID
 
 from trugrade_core.data.classes import check_class_name
 from trugrade_core.data.journal import parsed
-from trugrade_core.data.steps import Held, Step, check_who, take
+from trugrade_core.data.steps import Held, Step, check_free, check_who, take
 from trugrade_core.data.store import DELETED, Dataset, said
-from trugrade_core.errors import DatasetError, UsageError, nearest
+from trugrade_core.errors import UsageError, nearest
 from trugrade_core.schema import ClassDef, LogEntry, Record, ShapeKind, Tags
 from trugrade_core.workspace import now
 
@@ -245,12 +245,3 @@ def apply(ds: Dataset, edit: ClassEdit, *, who: str, tool: str, held: Held = lam
         facts = {"classes": [c.model_dump() for c in found.classes]}
         step = take(ds, Step(KIND, edit.words(), found.entries, (), facts), who=who)
     return {"step": step, **told}
-
-
-def check_free(ds: Dataset, blocked: Mapping[str, str]) -> None:
-    """Raise DatasetError when any sample is held elsewhere."""
-    if blocked:
-        sample, why = next(iter(blocked.items()))
-        more = f", and {len(blocked) - 1} more" if len(blocked) > 1 else ""
-        raise DatasetError(f"cannot be changed here: {why}{more}", where=f"{ds.name}, sample {sample}", code="annotate.read_only",
-                           what_to_do="Pull or release what is in Label Studio first; nothing was changed.")  # fmt: skip

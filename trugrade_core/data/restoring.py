@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trugrade_core.data.diff import diff, now_side, version_side
-from trugrade_core.data.relabel import check_free
-from trugrade_core.data.steps import Held, Step, check_who, take
+from trugrade_core.data.steps import Held, Step, check_free, check_who, take
 from trugrade_core.data.store import DELETED, Dataset, put_entry, status_id
 from trugrade_core.data.versions import Version
 from trugrade_core.errors import DatasetError

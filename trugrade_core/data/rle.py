@@ -5,6 +5,8 @@ Written here in numpy so that neither importers nor packaged models need pycocot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -12,6 +14,9 @@ from trugrade_core.errors import DatasetError
 from trugrade_core.schema import Box, Mask, Polygon, Value
 
 Bool = NDArray[np.bool_]
+Outline = NDArray[np.float64]
+RASTER = 256
+"""Cells along and across what two shapes that are compared cover together."""
 
 
 def encode(mask: Bool, *, at_xy: tuple[int, int] = (0, 0), size_hw: tuple[int, int] | None = None) -> Mask:
@@ -130,6 +135,28 @@ def outlines(value: Value) -> list[NDArray[np.float64]]:
     if isinstance(value, Polygon):
         return [np.asarray(value.points, np.float64)]
     return mask_outlines(decode(value)) if isinstance(value, Mask) else []
+
+
+def iou(a: Sequence[Outline], b: Sequence[Outline]) -> float:
+    """Intersection over union of what lies inside two shapes' `outlines`, by the even-odd rule.
+
+    On a raster of the pair's own, turned and stretched to what the two cover: turning and stretching change no ratio of
+    areas, and so a scratch of 3 x 2000 px is held to the same fineness as a square.
+    """
+    points = np.concatenate([*a, *b])
+    axes = np.linalg.eigh(np.cov(points.T))[1]
+    low, high = (points @ axes).min(axis=0), (points @ axes).max(axis=0)
+    scale = RASTER / np.maximum(high - low, 1e-9)
+
+    def inside(outlines: Sequence[Outline]) -> Bool:
+        found = np.zeros((RASTER, RASTER), bool)
+        for own in outlines:
+            found ^= fill((own @ axes - low) * scale - 0.5, RASTER, RASTER)
+        return found
+
+    first, second = inside(a), inside(b)
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) / union if union else 0.0
 
 
 def from_polygon(points: ArrayLike, width: int, height: int) -> Mask:

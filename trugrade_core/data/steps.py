@@ -28,6 +28,15 @@ Held = Callable[[Sequence[str]], Mapping[str, str]]
 """{sample: why nothing may be said of it here}, of those asked for."""
 
 
+def check_free(ds: Dataset, blocked: Mapping[str, str]) -> None:
+    """Raise DatasetError when any sample is held elsewhere."""
+    if blocked:
+        sample, why = next(iter(blocked.items()))
+        more = f", and {len(blocked) - 1} more" if len(blocked) > 1 else ""
+        raise DatasetError(f"cannot be changed here: {why}{more}", where=f"{ds.name}, sample {sample}", code="annotate.read_only",
+                           what_to_do="Pull or release what is in Label Studio first; nothing was changed.")  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Step:
     """What is to be done at once: entries and samples to append, fields of dataset.json to set. `kind` is class edit or

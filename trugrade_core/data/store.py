@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import ValidationError
@@ -102,8 +103,8 @@ class Conflict:
 
 
 def list_datasets(ws: Workspace) -> list[str]:
-    """Names of all datasets, sorted."""
-    return sorted(path.parent.name for path in ws.datasets.glob("*/dataset.json"))
+    """Names of all datasets, sorted; a folder whose name begins with a dot is being made."""
+    return sorted(path.parent.name for path in ws.datasets.glob("[!.]*/dataset.json"))
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ class Dataset:
         ds.path.mkdir(parents=True, exist_ok=True)
         with ds.lock():
             if ds._facts_path.exists():
-                raise DatasetError(f"a dataset '{name}' is there already", where=str(ds.path), code="dataset.exists")
+                raise DatasetError(f"a dataset '{name}' is there already", where=str(ds.path), code="dataset.exists",
+                                   what_to_do=f"Choose another name, or add to it: trugrade data import FOLDER --dataset {quote(name)}")  # fmt: skip
             facts = {"name": name, "classes": [c.model_dump() for c in classes], "created": now().isoformat()}
             write_json(ds._facts_path, facts)
         return ds
@@ -339,7 +341,7 @@ class Dataset:
         if not known:
             raise DatasetError(f"dataset '{self.name}' has no version yet", where=str(self.path),
                                code="dataset.no_version",
-                               what_to_do=f"Make one: trugrade data split {self.name}")  # fmt: skip
+                               what_to_do=f"Make one: trugrade data split {quote(self.name)}")  # fmt: skip
         version = version or known[-1]
         if version not in known:
             raise DatasetError(f"dataset '{self.name}' has no version '{version}'", where=str(self.path),

@@ -13,7 +13,7 @@ from ulid import ULID
 from trugrade_core.annotate.locks import pushed
 from trugrade_core.annotate.saving import SEVERITIES
 from trugrade_core.card.crops import DRAWN_ON, came_with_the_scan, carried_id
-from trugrade_core.card.joining import drawn_on, join, united
+from trugrade_core.card.joining import join, on_scan, united
 from trugrade_core.data import steps
 from trugrade_core.data.journal import parsed
 from trugrade_core.data.steps import Step, check_who
@@ -91,21 +91,26 @@ def carry_back(ws: Workspace, name: str, *, who: str, preview: bool = False) -> 
 def undo_carry_back(ws: Workspace, name: str, *, who: str) -> dict[str, dict[str, Any]]:
     """{dataset of scans: see `steps.undo`} of the last carrying back from `name`. Raises UsageError where there is none, or
     something else was done since."""
-    sources = undoable(ws, name)
-    if not sources:
+    last = undoable(ws, name)
+    if not last:
         raise UsageError("there is no carry back to undo, or something else was done with the scans since", where=name,
                          code="edit.nothing", what_to_do="Undo steps in the order in which they were taken, the last first.")  # fmt: skip
     # Undone there with the tool of carrying back, for it is to be done again when the crops have been mended.
-    return {source: steps.undo(Dataset.open(ws, source), KIND, who=who, tool=TOOL) for source in sources}
+    return {source: steps.undo(Dataset.open(ws, source), KIND, who=who, tool=TOOL) for source in last}
+
+
+def sources(ws: Workspace, name: str) -> list[str]:
+    """The datasets that hold the scans of the crops in `name`, by name; none when it holds no crops."""
+    return sorted({crop.parent.dataset for crop in Dataset.open(ws, name).iter_samples() if crop.parent})
 
 
 def undoable(ws: Workspace, name: str) -> list[str]:
     """The datasets of scans in which carrying back from `name` was the last step. Raises DatasetError when it holds no
     crops."""
-    sources = sorted({crop.parent.dataset for crop in Dataset.open(ws, name).iter_samples() if crop.parent})
-    if not sources:
+    held = sources(ws, name)
+    if not held:
         raise _no_crops(name)
-    there = [Dataset(ws, source) for source in sources if source in list_datasets(ws)]
+    there = [Dataset(ws, source) for source in held if source in list_datasets(ws)]
     return [ds.name for ds in there if (last := steps.last(ds)) and (last.kind, last.what) == (KIND, _what(name))]
 
 
@@ -200,7 +205,7 @@ def _carried(heads: Mapping[str, Sequence[LogEntry]], crops: str) -> dict[str, l
 def _wanted(scan: Sample, drawn: Sequence[_Said], crops: str, report: CarryReport) -> Iterator[tuple[str, LogEntry]]:
     """(annotation id, what is to be said) for each thing that was drawn on crops of a scan."""
     authors = {one.entry.annotation: one.entry for one in drawn}
-    shapes = [drawn_on(one.crop, annotation_in(one.entry), scan) for one in drawn]
+    shapes = [on_scan(one.crop, annotation_in(one.entry), scan) for one in drawn]
     for group in join(shapes):
         first = authors[group[0].annotation.id]
         given = {d.annotation.attributes.get("severity") for d in group}

@@ -36,18 +36,21 @@ def create_dataset(
     _check_architecture(row, architecture)
     text = _checked(row.guidelines if guidelines is None else guidelines)
     ds = Dataset.create(ws, name, [ClassDef(name=c, shape=DRAWN_AS[row.kind]) for c in row.classes])
-    set_task(ws, name, task, architecture=architecture)
-    _write_guidelines(ds, text, who=who)
+    with ds.lock():
+        ds.note_facts(task=task, architecture=architecture or None)
+        _note_guidelines(ds, text, who=who)
     return describe(ws, name)
 
 
-def set_task(ws: Workspace, name: str, task: str, *, architecture: str = "") -> None:
-    """Say what a dataset is for. Its classes stay what they are."""
+def set_task(ws: Workspace, name: str, task: str, *, architecture: str = "", who: str = "") -> None:
+    """Say what a dataset is for, and tell annotators the task's words where none are written. Its classes stay what they are."""
     row = get_task(task)
     _check_architecture(row, architecture)
     ds = Dataset.open(ws, name)
     with ds.lock():
         ds.note_facts(task=task, architecture=architecture or None)
+        if not ds.facts().get("guidelines"):
+            _note_guidelines(ds, row.guidelines.strip(), who=who)
 
 
 def _check_architecture(task: Task, architecture: str) -> None:
@@ -86,7 +89,9 @@ class Wording(Record):
 
 def set_guidelines(ws: Workspace, name: str, text: str, *, who: str = "") -> None:
     """What annotators are told of this dataset, as Markdown. Earlier words are kept (`guideline_history`)."""
-    _write_guidelines(Dataset.open(ws, name), _checked(text), who=who)
+    ds, text = Dataset.open(ws, name), _checked(text)
+    with ds.lock():
+        _note_guidelines(ds, text, who=who)
 
 
 def _checked(text: str) -> str:
@@ -100,13 +105,13 @@ def _history_path(ds: Dataset) -> Path:
     return ds.path / "guidelines.jsonl"
 
 
-def _write_guidelines(ds: Dataset, text: str, *, who: str) -> None:
-    with ds.lock():
-        if (ds.facts().get("guidelines") or "") == text:
-            return
-        wording = Wording(text=text, who=who, when=now())
-        append_to(_history_path(ds), [wording.model_dump_json().encode()])
-        ds.note_facts(guidelines=text)
+def _note_guidelines(ds: Dataset, text: str, *, who: str) -> None:
+    """Call it under the dataset's lock."""
+    if (ds.facts().get("guidelines") or "") == text:
+        return
+    wording = Wording(text=text, who=who, when=now())
+    append_to(_history_path(ds), [wording.model_dump_json().encode()])
+    ds.note_facts(guidelines=text)
 
 
 def guideline_history(ws: Workspace, name: str) -> list[dict[str, Any]]:

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trugrade_core.annotate.locks import pushed
+from trugrade_core.annotate.locks import holder
 from trugrade_core.data import editing, explore
 from trugrade_core.data.editing import Applied, Edit
 from trugrade_core.data.explore import Explorer, Found, Page
 from trugrade_core.data.filters import Filter, from_params, order
 from trugrade_core.data.indexing import quick_json, stamp
 from trugrade_core.data.journal import append_to, batched, complete_lines, damaged_line
-from trugrade_core.data.steps import Held
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError, TruGradeError, UsageError, nearest
 from trugrade_core.runs import Progress, RunFolder
 from trugrade_core.schema import Record
 from trugrade_core.workflows.jobs import Job, start
-from trugrade_core.workspace import Workspace, check_name, now
+from trugrade_core.workspace import Workspace, check_name, locked, now, sync_folder, write_json
 
+MAKING = ".making-"
 MOST_OPEN = 4
 """Datasets whose index a process keeps in memory."""
 _open: dict[tuple[str, str], _Opened] = {}
@@ -151,17 +152,6 @@ def undo(found: Explorer, batch: str = "", *, who: str, tool: str = "explorer",
     return editing.undo(found, batch, who=who, tool=tool, held=holder(found.ds), progress=progress)
 
 
-def holder(ds: Dataset) -> Held:
-    """Which samples are worked on in Label Studio, and so cannot be labelled here."""
-
-    def held(ids: Sequence[str]) -> Mapping[str, str]:
-        if not (ds.path / "label_studio.json").exists():
-            return {}
-        return {id: why for id in ids if (why := pushed(ds, id))}
-
-    return held
-
-
 def applied(done: Applied) -> dict[str, Any]:
     """What an edit did, as its command answers."""
     return {"batch": done.batch, "what": done.what, "changed": done.changed, "unchanged": done.unchanged,
@@ -265,8 +255,8 @@ def make_subset(
     _some(len(ids), name, f)
     old = found.ds
     facts = old.facts()
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=ws.datasets, ignore_cleanup_errors=True) as folder:
-        made = Dataset(ws, Path(folder).name)
+    with _making(ws) as folder:
+        made = Dataset(ws, folder.name)
         for n, batch in enumerate(batched(ids, editing.BATCH)):
             made.put_samples(r.sample for r in found.get(batch))
             progress(n * editing.BATCH + len(batch), 2 * len(ids), "Copying samples")
@@ -275,13 +265,24 @@ def make_subset(
             made.append(entries)
             count += len(entries)
         progress(2 * len(ids), 2 * len(ids), "Copying what was said of them")
-        _free(ws, new)
-        Path(folder).rename(ws.datasets / new)
-    made = Dataset.create(ws, new, old.classes)
-    with made.lock():
+        own = {"name": new, "classes": [c.model_dump() for c in old.classes], "created": now().isoformat()}
         kept = {key: facts[key] for key in ("task", "guidelines", "split") if key in facts}
-        made.note_facts(**kept, made_from={"dataset": name, "where": f.line()})
+        write_json(folder / "dataset.json", {**own, **kept, "made_from": {"dataset": name, "where": f.line()}})
+        _free(ws, new)
+        folder.rename(ws.datasets / new)
+        sync_folder(ws.datasets)
     return {"dataset": new, "images": len(ids), "entries": count, "from": name, "where": f.line()}
+
+
+@contextlib.contextmanager
+def _making(ws: Workspace) -> Iterator[Path]:
+    """A folder beside the datasets that is no dataset until it is renamed. One copy at a time: what lies there when the
+    next begins was left by a job that was killed."""
+    with locked(ws.locks / "subset"):
+        for left in ws.datasets.glob(f"{MAKING}*"):
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=MAKING, dir=ws.datasets, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
 
 
 def _some(count: int, name: str, f: Filter) -> None:

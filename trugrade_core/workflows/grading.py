@@ -19,14 +19,12 @@ from trugrade_core.annotate.saving import state_of
 from trugrade_core.data import steps
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError, UsageError, nearest
-from trugrade_core.schema import Annotation, LogEntry, digest
+from trugrade_core.schema import BY_HAND, Annotation, LogEntry, digest
 from trugrade_core.workspace import Workspace
 
 QUEUE = 200
 PAUSE_MINUTES = 5.0
 """A longer time from one change to the next is no work; as in the catalog's view annotation_activity."""
-BY_HAND = frozenset({"annotator", "canvas", "explorer", "consensus", "cli"})
-"""Tools by which a person works here; minutes at Label Studio are counted there."""
 
 
 def assign(ws: Workspace, name: str, people: Sequence[str], *, samples: Sequence[str] | None = None, count: int = 0, each: int = 1, by: str) -> dict[str, Any]:  # fmt: skip

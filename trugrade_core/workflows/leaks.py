@@ -11,7 +11,7 @@ from trugrade_core.data.checks import duplicates, measures
 from trugrade_core.data.checks.base import Finding
 from trugrade_core.data.checks.format import Units, leaks
 from trugrade_core.data.store import Dataset
-from trugrade_core.data.versions import Version
+from trugrade_core.data.versions import LATER, Version
 
 
 def leak_of(version: Version) -> str:
@@ -32,10 +32,13 @@ def leak_of(version: Version) -> str:
 
 def _leaks(version: Version) -> Iterator[Finding]:
     units: Units = defaultdict(lambda: defaultdict(list))
-    columns = ["id", "split", "card", "design", "session", "more"]
-    for row in version.sample_table.select(columns).to_pylist():
-        row |= json.loads(row["more"] or "{}")
-        for unit in ("card", *version.manifest.by):
+    kept_together = dict.fromkeys(("card", *version.manifest.by))
+    columns = [unit for unit in kept_together if unit not in LATER]
+    more = ["more"] if len(columns) < len(kept_together) else []  # a line of JSON for each sample
+    for row in version.sample_table.select(["id", "split", *columns, *more]).to_pylist():
+        if more:
+            row |= json.loads(row["more"] or "{}")
+        for unit in kept_together:
             if value := row.get(unit):
                 units[unit, value][row["split"]].append(row["id"])
     yield from leaks(units)

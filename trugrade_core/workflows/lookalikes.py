@@ -37,7 +37,7 @@ def over(found: Pairs, similarity: float) -> dict[str, Any]:
     kinds = Counter(pair.kind for pair in kept)
     return {
         "similarity": similarity, "pairs": len(kept), "kinds": {kind: kinds[kind] for kind in duplicates.KINDS},
-        "across_splits": sum(_across(pair) for pair in kept),
+        "across_splits": sum(pair.across for pair in kept),
         "examples": [row(pair) for pair in sorted(kept, key=lambda pair: pair.similarity)[:EXAMPLES]],
     }  # fmt: skip
 
@@ -45,8 +45,3 @@ def over(found: Pairs, similarity: float) -> dict[str, Any]:
 def row(pair: Pair) -> dict[str, Any]:
     return {"samples": list(pair.samples), "similarity": round(pair.similarity, 4), "kind": pair.kind, "how": pair.how,
             "splits": list(pair.splits), "checked": pair.checked}  # fmt: skip
-
-
-def _across(pair: Pair) -> bool:
-    first, second = pair.splits
-    return first is not None and second is not None and first != second

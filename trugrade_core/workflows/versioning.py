@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from trugrade_core.annotate.locks import holder
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import DatasetError, UsageError
 from trugrade_core.schema import Annotation, Sample, VersionManifest
@@ -13,7 +14,7 @@ from trugrade_core.workspace import Workspace
 
 if TYPE_CHECKING:
     from trugrade_core.data.relabel import ClassEdit
-    from trugrade_core.data.steps import Held, Taken
+    from trugrade_core.data.steps import Taken
     from trugrade_core.data.versions import Version
 
 # --- splits -------------------------------------------------------------------------------------------------------
@@ -49,7 +50,7 @@ def preview_split(
     ds = Dataset.open(ws, name)
     plan = plan_split(ds, ratios, seed, by)
     found = plan.as_json()
-    found["notes"] += _assumed([sample for sample in ds.samples().values() if not sample.excluded])
+    found["notes"] += _assumed(sample for sample in ds.iter_samples() if not sample.excluded)
     if folds:
         for card, split in plan.where.items():
             plan.cards[card].splits = {split}
@@ -116,18 +117,21 @@ def _judged(ws: Workspace, manifest: VersionManifest) -> dict[str, Any]:
     where = {name: next(iter(card.splits)) for name, card in cards.items()}
     judged = report(cards, where, ratios, by)
     found = {**judged, **summary(manifest)}
-    notes = [*summary(manifest).get("notes", []), *judged["notes"], *_assumed(list(version.iter_samples()))]
+    notes = [*summary(manifest).get("notes", []), *judged["notes"], *_assumed(version.iter_samples())]
     found |= {"notes": notes, "check": check_after(ws, manifest.dataset, version=manifest.version)}
     return {k: v for k, v in found.items() if k != "notes" or v}
 
 
-def _assumed(samples: Sequence[Sample]) -> list[str]:
+def _assumed(samples: Iterable[Sample]) -> list[str]:
     """That leaks cannot be seen where samples name no card."""
-    assumed = sum(sample.card_assumed and sample.origin == "real" for sample in samples)
+    total = assumed = 0
+    for sample in samples:
+        total += 1
+        assumed += sample.card_assumed and sample.origin == "real"
     if not assumed:
         return []
     return [
-        f"{assumed} of {len(samples)} samples name no card, so each counts as a card of its own. Where one card was "
+        f"{assumed} of {total} samples name no card, so each counts as a card of its own. Where one card was "
         "scanned more than once, say so on import with --cards or --card-pattern, or the splits leak."
     ]
 
@@ -171,7 +175,7 @@ def restore_version(ws: Workspace, version: str, *, who: str, tool: str) -> dict
         if e.code != "dataset.empty":  # every sample is excluded: there is nothing to keep but what the log holds
             raise
         before = None
-    done = restoring.restore(ds, opened, who=who, tool=tool, held=_holder(ds))
+    done = restoring.restore(ds, opened, who=who, tool=tool, held=holder(ds))
     made = snapshot(ds)
     return {"restored": opened.name, "kept_before": before, "version": made.version, "digest": made.digest,
             "same": made.digest == opened.manifest.digest, **done}  # fmt: skip
@@ -194,13 +198,6 @@ def _opened(ws: Workspace, version: str) -> tuple[Dataset, Version]:
     return ds, Version.open(ws, version)
 
 
-def _holder(ds: Dataset) -> Held:
-    """Which samples are worked on in Label Studio, and so cannot be changed here."""
-    from trugrade_core.annotate.locks import pushed
-
-    return lambda ids: {id: why for id in ids if (why := pushed(ds, id))}
-
-
 # --- classes ------------------------------------------------------------------------------------------------------
 
 
@@ -216,7 +213,7 @@ def edit_classes(ws: Workspace, name: str, edit: ClassEdit, *, who: str, tool: s
     from trugrade_core.data import relabel
 
     ds = Dataset.open(ws, name)
-    return relabel.apply(ds, edit, who=who, tool=tool, held=_holder(ds))
+    return relabel.apply(ds, edit, who=who, tool=tool, held=holder(ds))
 
 
 def undo_classes(ws: Workspace, name: str, *, who: str, tool: str) -> dict[str, Any]:

@@ -67,13 +67,13 @@ def main() -> None:
     setup = json.loads((FOLDER / "setup.json").read_text())
     state = st.session_state
     state.setdefault("at", 0)
-    state.setdefault("rev", 0)
+    state.setdefault("heard", 0)
     state.setdefault("saved", {"commit": None, "seq": 0, "entries": [], "at": "", "by": "", "problem": ""})
     state.setdefault("offers", None)
     who = st.query_params.get("who", "maria")
 
     def on_commit(commit: dict[str, Any]) -> None:
-        state.rev += 1
+        state.heard += 1
         time.sleep(setup.get("slow_s", 0))
         problem = (FOLDER / "problem.txt").read_text() if (FOLDER / "problem.txt").exists() else ""
         if not problem and commit["commit"] not in {line["commit"] for line in lines()}:
@@ -91,18 +91,18 @@ def main() -> None:
         }
 
     def on_navigate(to: dict[str, Any]) -> None:
-        state.rev += 1
+        state.heard += 1
         at = [s["id"] for s in setup["samples"]].index(to["sample"])
         state.at = (at + (1 if to["to"] == "next" else -1)) % len(setup["samples"])
 
     def on_ask(asked: dict[str, Any]) -> None:
-        state.rev += 1
+        state.heard += 1
         if not setup["answer"]:
             state.notice = "nothing stands out there"
             return
         state.offers = [
             {
-                "id": f"s{state.rev}",
+                "id": f"s{state.heard}",
                 "entry": None,
                 "label": asked["label"],
                 "suggested_by": "test",
@@ -128,7 +128,7 @@ def main() -> None:
             },
             key="annotator", on_commit=on_commit, on_navigate=on_navigate, on_ask=on_ask,
         )  # fmt: skip
-        st.caption(f"rev {state.rev}")
+        st.caption(f"heard {state.heard}")
 
     page()
 

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from trugrade_core.data.store import Dataset
 from trugrade_core.errors import LabelStudioError
@@ -48,6 +48,15 @@ class Task(BaseModel):
     known: dict[str, dict[str, Known]] = {}
     layers: dict[int, str] = {}
     work: dict[str, Work] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, found: Any) -> Any:
+        """A book of before `layers` says only which user's work went into main."""
+        if not isinstance(found, dict) or "main_by" not in found:
+            return found
+        rest = {key: value for key, value in found.items() if key != "main_by"}
+        return rest if found["main_by"] is None else {**rest, "layers": {found["main_by"]: "main"}}
 
 
 class Book(BaseModel):

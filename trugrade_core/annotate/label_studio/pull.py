@@ -6,7 +6,7 @@ entry, so where somebody changed it in the lab too, both stand and are shown as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -61,6 +61,8 @@ class _Change:
     state: SampleState
     agreed: dict[str, str]
     """{annotation: digest of what Label Studio has}, of all that is there now."""
+    gone: frozenset[str] | None = None
+    """Of a person who has deleted theirs: the rows of `work` that went with it."""
 
 
 def pull(
@@ -120,7 +122,7 @@ def _of_task(
         _change(ds, task, sample, annotation, config, layers[user], names(user), diff)
         for user, annotation in newest.items()
     ] + [
-        _taken_back(ds, task, sample, user, layer, names(user), diff)
+        _taken_back(ds, task, sample, user, layer, names(user), {str(a.get("id")) for a in annotations}, diff)
         for user, layer in task.layers.items()
         if user not in newest and task.known.get(layer)
     ]
@@ -140,13 +142,16 @@ def _layers(task: Task, users: Sequence[int], names: Names) -> dict[int, str]:
     return found
 
 
-def _taken_back(ds: Dataset, task: Task, sample: str, user: int, layer: str, who: str, diff: Diff) -> _Change:
-    """The person has deleted the annotation there as a whole."""
+def _taken_back(
+    ds: Dataset, task: Task, sample: str, user: int, layer: str, who: str, there: Collection[str], diff: Diff
+) -> _Change:  # fmt: skip
+    """The person has deleted the annotation there as a whole; `there` are those of others."""
     state = state_of(ds, sample, layer)
     known = task.known[layer]
     said_there = digest({id: k.entry for id, k in known.items()})[:32]
-    gone = {"id": f"deleted-{user}-{said_there}", "updated_at": datetime.now(UTC).isoformat()}
-    change = _Change(sample, layer, who, user, gone, [], None, state, {})
+    deleted = {"id": f"deleted-{user}-{said_there}", "updated_at": datetime.now(UTC).isoformat()}
+    gone = frozenset(id for id, work in task.work.items() if work.who == who and id not in there)
+    change = _Change(sample, layer, who, user, deleted, [], None, state, {}, gone)
     for id, before in known.items():
         _delete(id, before, change, {"sample": sample, "who": who, "layer": layer}, diff)
     return change
@@ -281,6 +286,9 @@ def _take(ds: Dataset, task: Task, change: _Change, scores: Sequence[float] | No
         id: Known(entry=entries[id], digest=text) for id, text in change.agreed.items() if id in entries
     }
     task.layers[change.user] = change.layer
+    if change.gone is not None:
+        task.work = {id: work for id, work in task.work.items() if id not in change.gone}
+        return
     when = datetime.fromisoformat(str(change.annotation["updated_at"]).replace("Z", "+00:00"))
     seconds = float(change.annotation.get("lead_time") or 0)
     task.work[str(change.annotation["id"])] = Work(who=change.who, seconds=seconds, when=when)

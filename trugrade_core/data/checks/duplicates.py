@@ -91,6 +91,11 @@ class Pair:
     how: str = ""
     checked: bool = True
 
+    @property
+    def across(self) -> bool:
+        """Whether they stand in two splits."""
+        return _across(*self.splits)
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -375,19 +380,19 @@ def _two_cards(pair: Pair) -> bool:
 
 
 CASES: tuple[_Case, ...] = (
-    _Case("leak.same_scan", "error", lambda p: _one_scan(p) and _across(*p.splits),
+    _Case("leak.same_scan", "error", lambda p: _one_scan(p) and p.across,
           "of one scan stand in different splits ({pairs}): a model is tested on pictures it was trained on",
           "Give both the same card and split again, or exclude one."),
-    _Case("duplicate.two_cards", "warning", lambda p: _one_scan(p) and not _across(*p.splits) and _two_cards(p),
+    _Case("duplicate.two_cards", "warning", lambda p: _one_scan(p) and not p.across and _two_cards(p),
           "show one scan under two cards ({pairs}): nothing keeps a split from tearing them apart",
           "Give both the same card (a cards table on import), or exclude one."),
-    _Case("duplicate.same_card", "info", lambda p: _one_scan(p) and not _across(*p.splits) and not _two_cards(p),
+    _Case("duplicate.same_card", "info", lambda p: _one_scan(p) and not p.across and not _two_cards(p),
           "are one scan of one card more than once ({pairs}): they count double",
           "Exclude all but one, unless they are meant to weigh more."),
-    _Case("leak.design", "warning", lambda p: not _one_scan(p) and p.checked and _across(*p.splits) and _two_cards(p),
+    _Case("leak.design", "warning", lambda p: not _one_scan(p) and p.checked and p.across and _two_cards(p),
           "are copies of one design in different splits ({pairs}): what is measured holds for known designs only",
           "Split by design: trugrade data split NAME --by design, with the designs named on import."),
-    _Case("duplicate.design", "info", lambda p: not _one_scan(p) and p.checked and not _across(*p.splits) and _two_cards(p),
+    _Case("duplicate.design", "info", lambda p: not _one_scan(p) and p.checked and not p.across and _two_cards(p),
           "are copies of one design ({pairs})",
           "Nothing to mend; a split by design keeps them together."),
 )  # fmt: skip
@@ -415,7 +420,7 @@ def findings(found: Pairs) -> Iterator[Finding]:
                     else f"like {other}" + (f", {pair.how}" if pair.how else "")
                 )
                 by_sample.setdefault(me, words + (f", in {split}" if split else ""))
-        splits = sorted({" and ".join(sorted(filter(None, pair.splits))) for pair in own if _across(*pair.splits)})
+        splits = sorted({" and ".join(sorted(filter(None, pair.splits))) for pair in own if pair.across})
         pairs = counted(len(own), "pair") + (f", {some(splits)}" if splits else "")
         more = f" Only the first {LISTED:,} pairs are listed: the finding stands open until no more are left."
         yield Finding(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from trugrade_core.data import rle
 from trugrade_core.schema import XYXY, Box, Mask, Polygon, Value
 
 Array = NDArray[np.float64]
-RASTER_PX = 256
-"""Longest side of the raster on which two outlines are compared: an IoU of 0.95 needs no finer one."""
 PAIRS_AT_ONCE = 2_000_000
 
 
@@ -68,7 +66,8 @@ def iou(a: XYXY, b: XYXY) -> float:
 
 
 def overlap(a: Value, b: Value) -> float:
-    """IoU of two shapes as they are drawn. 0 for shapes of different image sizes and for what is no shape."""
+    """IoU of two shapes as they are drawn. 0 for masks of different image sizes, a mask and an outline, and what is no
+    shape."""
     if isinstance(a, Box) and isinstance(b, Box):
         return iou(a.xyxy, b.xyxy)
     if isinstance(a, Mask) and isinstance(b, Mask):
@@ -78,30 +77,9 @@ def overlap(a: Value, b: Value) -> float:
             return 0.0
         first, second = ([{"size": list(m.size_hw), "counts": m.counts.encode()}] for m in (a, b))
         return float(coco.iou(first, second, [0])[0][0])
-    outlines = [_outline(value) for value in (a, b)]
-    return _raster_iou(*outlines) if outlines[0] is not None and outlines[1] is not None else 0.0
-
-
-def _outline(value: Value) -> Array | None:
-    if isinstance(value, Box):
-        x0, y0, x1, y1 = value.xyxy
-        return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64)
-    return np.asarray(value.points, np.float64) if isinstance(value, Polygon) else None
-
-
-def _raster_iou(*outlines: Array | None) -> float:
-    known = [points for points in outlines if points is not None]
-    low = np.min([p.min(axis=0) for p in known], axis=0)
-    high = np.max([p.max(axis=0) for p in known], axis=0)
-    scale = RASTER_PX / max(1e-9, float((high - low).max()))
-    size = tuple(int(v) + 2 for v in (high - low) * scale)
-    filled = []
-    for points in known:
-        canvas = np.zeros((size[1], size[0]), np.uint8)
-        cv2.fillPoly(canvas, [np.rint((points - low) * scale).astype(np.int32)], (1,))
-        filled.append(canvas > 0)
-    either = int((filled[0] | filled[1]).sum())
-    return int((filled[0] & filled[1]).sum()) / either if either else 0.0
+    if isinstance(a, Box | Polygon) and isinstance(b, Box | Polygon):
+        return rle.iou(rle.outlines(a), rle.outlines(b))
+    return 0.0
 
 
 def crosses_itself(polygon: Polygon) -> bool:
